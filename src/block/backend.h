@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef BLOCK_BACKEND_H
+#define BLOCK_BACKEND_H
+
+#include "block/block.h"
+
+/*
+ * Private to this folder: what a backend is made of.
+ *
+ * Theory of operation
+ *
+ * A backend either answers inside submit() (memory, null), or it works by system calls, one after
+ * another (file). Then submit() hands the request to its ring with block_ring_execute(), and the
+ * ring asks prepare() for the next system call, makes it, and gives the outcome to advance() until
+ * that says the request is finished. What has to be remembered in between is in request->priv: a
+ * request needs no memory of its own, and a backend does not know which kind of ring it runs on.
+ *
+ * prepare() and advance() run on the ring's thread or on a worker of it, for one request never two
+ * at a time. What requests share, the struct block, they touch only atomically.
+ */
+
+enum block_call_kind {
+	BLOCK_CALL_READ,
+	BLOCK_CALL_WRITE,
+	BLOCK_CALL_SYNC, /* fdatasync */
+	BLOCK_CALL_FALLOCATE,
+};
+
+/* One system call. */
+struct block_call {
+	enum block_call_kind kind;
+	int fd;
+	uint64_t offset;
+	uint64_t length;	 /* FALLOCATE */
+	const struct iovec *iov; /* READ, WRITE */
+	unsigned iovcnt;
+	int flags;	       /* RWF_* or FALLOC_FL_* */
+	bool may_block;	       /* it came back with EAGAIN: wait for it in the kernel */
+	struct iovec *scratch; /* the ring's: BLOCK_MAX_IOV entries that iov may point to */
+};
+
+struct block_ops {
+	/* The request is sane: inside the capacity, aligned, allowed; READ and WRITE have bytes. */
+	void (*submit)(struct block *block, struct block_ring *ring, struct block_request *request);
+	void (*prepare)(struct block_request *request, struct block_call *call);
+	/* @result: bytes or -errno. Return: finished, with the result in priv.result. */
+	bool (*advance)(struct block_request *request, int result);
+	int (*refresh)(struct block *block);
+	void (*close)(struct block *block);
+};
+
+struct block {
+	const struct block_ops *ops;
+	struct block_info info;
+};
+
+/** block_complete() - the one place from which done() is called */
+void block_complete(struct block_request *request, int result);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef BLOCK_LOCK_H
+#define BLOCK_LOCK_H
+
+#include "base/error.h"
+
+/*
+ * Image locks, in QEMU's own language, so that qemu-img, another QEMU and we respect each other.
+ *
+ * Theory of operation
+ *
+ * For each of four permissions QEMU (block/file-posix.c) has two bytes of the image file. Who uses
+ * the permission holds a read lock on byte 100 + n; who does not let others use it holds one on
+ * byte 200 + n:
+ *
+ *	n	permission		who uses it	who forbids it
+ *	0	consistent read		100		200
+ *	1	write			101		201
+ *	2	write unchanged		102		202
+ *	3	resize			103		203
+ *
+ * All locks are shared ones, so taking them never fails by itself. After taking its own, a program
+ * looks whether somebody else forbids what it uses, or uses what it forbids; if so it lets go. Two
+ * that start together may both lose, but never both win.
+ *
+ * The locks are open file description locks: they belong to the description that @fd refers to, are
+ * inherited with it, and end when the last descriptor for it is closed. They are the keeper's, on
+ * a description of its own, so that the image is never unlocked while a controller is restarted.
+ * They do not reach other hosts for block devices, nor on every network file system.
+ *
+ * One more byte is ours alone: each controller generation holds a write lock on
+ * BLOCK_LOCK_GENERATION_BYTE of its own description. The kernel gives it back only when the last
+ * request of a dead controller has ended, so the successor that gets it knows that nothing is under
+ * way any more. QEMU uses bytes 100 to 104 and 200 to 204, libvirt byte 0.
+ */
+#define BLOCK_LOCK_GENERATION_BYTE 400
+
+enum block_lock_mode {
+	BLOCK_LOCK_READ_ONLY,	    /* nobody may write meanwhile */
+	BLOCK_LOCK_EXCLUSIVE_WRITE, /* others may read, if they can stand changes */
+	BLOCK_LOCK_SHARED_WRITE,    /* <shareable/>: others may write as well, if they share too */
+};
+
+/**
+ * block_lock_acquire() - lock the image behind @fd
+ * @fd: open for reading at least; holds no image lock yet
+ *
+ * Return: 0; -EAGAIN with a sentence that the image is in use, then nothing is locked; or another
+ * -errno with a sentence where the file system has no such locks.
+ */
+int block_lock_acquire(int fd, enum block_lock_mode mode, struct error **errp);
+
+/** block_lock_release() - give back what block_lock_acquire() got; harmless without it. 0 or -errno
+ */
+int block_lock_release(int fd);
+
+#endif

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/emulator.h"
+#include "base/fd.h"
+#include "base/i18n.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+
+/* As virt-host-validate: a line a check, PASS, WARN (works, but) or FAIL (will not work). */
+
+enum verdict {
+	VERDICT_PASS,
+	VERDICT_WARN,
+	VERDICT_FAIL,
+};
+
+static const char *qemu = "/usr/bin/qemu-system-x86_64";
+static bool as_json;
+
+static const struct option_spec options[] = {
+	{ "qemu", 0, OPTION_STRING, "PATH", N_("QEMU binary to look at"), &qemu },
+	{ "json", 0, OPTION_FLAG, NULL, N_("print JSON"), &as_json },
+	{},
+};
+
+static const struct option_program program = {
+	.name = "virt-nvme host-validate",
+	.arguments = "",
+	.summary = N_("check whether this host can run domains with NVMe disks of ours"),
+	.options = options,
+};
+
+struct check {
+	const char *what;
+	enum verdict verdict;
+	char why[256]; /* and what to do about it; empty for PASS */
+};
+
+static void result(struct check *check, enum verdict verdict, const char *why)
+{
+	check->verdict = verdict;
+	snprintf(check->why, sizeof(check->why), "%s", why);
+}
+
+/* About @what: a translatable format with one %s. */
+static void fail_about(struct check *check, const char *format, const char *what)
+{
+	check->verdict = VERDICT_FAIL;
+	snprintf(check->why, sizeof(check->why), format, what);
+}
+
+static void check_qemu(struct check *check)
+{
+	if (access(qemu, X_OK) < 0)
+		result(check, VERDICT_FAIL, _("there is no such program; install QEMU"));
+}
+
+static void check_device(struct check *check)
+{
+	if (emulator_has(qemu, "-device", "vfio-user-pci", NULL) != 1)
+		result(check, VERDICT_FAIL, _("install QEMU 10.1 or newer"));
+}
+
+static void check_vmstate(struct check *check)
+{
+	if (emulator_has(qemu, "-object", "dbus-vmstate", NULL) != 1)
+		result(check, VERDICT_FAIL, _("this QEMU was built without D-Bus"));
+}
+
+static void check_unplug(struct check *check)
+{
+	result(check, VERDICT_WARN,
+	       _("no QEMU is known to unplug our controllers safely; they stay in the guest, "
+		 "empty, until its next start"));
+}
+
+static void check_hugepages(struct check *check)
+{
+	_cleanup_close_ int fd = open("/proc/sys/vm/nr_hugepages", O_RDONLY | O_CLOEXEC);
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+
+	if (fd < 0 || fd_read_all(fd, 64, &text, &len) < 0 || atoi(text) == 0)
+		result(check, VERDICT_WARN,
+		       _("none are reserved; only domains with <hugepages/> need them"));
+}
+
+static void check_daemon(struct check *check)
+{
+	_cleanup_json_ struct json_object *status = NULL;
+	_cleanup_error_ struct error *err = NULL;
+	struct json_object *libvirt;
+
+	if (client_call("host-status", NULL, CLIENT_TIMEOUT_MS, &status, &err) < 0) {
+		result(check, VERDICT_FAIL, error_message(err));
+		return;
+	}
+	libvirt = json_child(status, "libvirt", json_type_object);
+	if (!json_bool_or(libvirt, "connected", false))
+		result(check, VERDICT_FAIL, _("virtnvmed has no connection to libvirt; start it"));
+}
+
+#define HOOK VIRTNVME_HOOK_DIR "/50-virtnvme"
+
+static void check_hook(struct check *check)
+{
+	if (access(HOOK, X_OK) < 0)
+		fail_about(check, _("%s is missing or not executable"), HOOK);
+}
+
+/* When a process began, in seconds since the epoch; 0 when it is not known. */
+static time_t process_start(const char *pid)
+{
+	_cleanup_free_ char *path = NULL;
+	struct stat st;
+
+	if (asprintf(&path, "/proc/%s", pid) < 0) {
+		path = NULL;
+		return 0;
+	}
+	return stat(path, &st) == 0 ? st.st_mtime : 0;
+}
+
+static bool is_libvirtd(const char *pid)
+{
+	_cleanup_free_ char *path = NULL;
+	_cleanup_free_ char *name = NULL;
+	_cleanup_close_ int fd = -1;
+	size_t len;
+
+	if (asprintf(&path, "/proc/%s/comm", pid) < 0) {
+		path = NULL;
+		return false;
+	}
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fd_read_all(fd, 64, &name, &len) < 0)
+		return false;
+	return string_equal(name, "libvirtd\n") || string_equal(name, "virtqemud\n");
+}
+
+/* libvirt looks for hooks when it starts, and when it is told to reload. */
+static void check_hook_seen(struct check *check)
+{
+	struct dirent *entry;
+	struct stat st;
+	DIR *proc;
+
+	if (stat(HOOK, &st) < 0)
+		return;
+	proc = opendir("/proc");
+	while (proc && (entry = readdir(proc))) {
+		if (entry->d_name[0] < '0' || entry->d_name[0] > '9' || !is_libvirtd(entry->d_name))
+			continue;
+		if (process_start(entry->d_name) < st.st_ctime)
+			result(check, VERDICT_WARN,
+			       _("it is newer than the running libvirt; reload libvirtd or "
+				 "virtqemud"));
+	}
+	if (proc)
+		closedir(proc);
+}
+
+static void check_user(struct check *check)
+{
+	if (!getpwnam(VIRTNVME_CONTROLLER_USER))
+		fail_about(check, _("there is no user %s; run systemd-sysusers"),
+			   VIRTNVME_CONTROLLER_USER);
+}
+
+static void check_runtime_dir(struct check *check)
+{
+	struct stat st;
+
+	if (stat(VIRTNVME_RUNTIME_DIR, &st) < 0)
+		fail_about(check, _("%s is missing; start virtnvmed"), VIRTNVME_RUNTIME_DIR);
+	else if (st.st_uid != 0 || (st.st_mode & 0022) || !(st.st_mode & 0001))
+		fail_about(check, _("%s must belong to root, mode 0755"), VIRTNVME_RUNTIME_DIR);
+}
+
+static bool apparmor_enabled(void)
+{
+	_cleanup_close_ int fd =
+		open("/sys/module/apparmor/parameters/enabled", O_RDONLY | O_CLOEXEC);
+	char answer = 'N';
+
+	return fd >= 0 && read(fd, &answer, 1) == 1 && answer == 'Y';
+}
+
+static void check_apparmor(struct check *check)
+{
+	if (apparmor_enabled() &&
+	    access("/etc/apparmor.d/abstractions/libvirt-qemu.d/virtnvme", R_OK) < 0 &&
+	    access("/etc/apparmor.d/local/abstractions/libvirt-qemu", R_OK) < 0)
+		result(check, VERDICT_FAIL,
+		       _("QEMU may not open our sockets; install the snippet from "
+			 "packaging/apparmor"));
+}
+
+static const struct {
+	const char *what;
+	void (*run)(struct check *check);
+} checks[] = {
+	{ N_("QEMU is installed"), check_qemu },
+	{ N_("QEMU has the vfio-user-pci device"), check_device },
+	{ N_("QEMU has the dbus-vmstate object"), check_vmstate },
+	{ N_("QEMU unplugs MSI-X devices safely"), check_unplug },
+	{ N_("hugepages are reserved"), check_hugepages },
+	{ N_("virtnvmed runs and is connected to libvirt"), check_daemon },
+	{ N_("libvirt's hook is installed"), check_hook },
+	{ N_("libvirt has seen the hook"), check_hook_seen },
+	{ N_("the controllers' user exists"), check_user },
+	{ N_("the runtime directory is right"), check_runtime_dir },
+	{ N_("AppArmor lets QEMU reach the controllers"), check_apparmor },
+};
+
+static void print_line(const struct check *check)
+{
+	static const char *const words[] = { "PASS", "WARN", "FAIL" };
+
+	printf("%-52s : %s%s%s%s\n", check->what, words[check->verdict], *check->why ? " (" : "",
+	       check->why, *check->why ? ")" : "");
+}
+
+static void add_json(struct json_object *list, const struct check *check)
+{
+	static const char *const words[] = { "pass", "warn", "fail" };
+	struct json_object *entry = json_object_new_object();
+
+	json_add_string(entry, "check", check->what);
+	json_add_string(entry, "verdict", words[check->verdict]);
+	if (*check->why)
+		json_add_string(entry, "reason", check->why);
+	json_object_array_add(list, entry);
+}
+
+static int run(int argc, char **argv)
+{
+	_cleanup_json_ struct json_object *list = json_object_new_array();
+	int first, code = CLI_OK;
+	size_t i;
+
+	if (!cli_parse(&program, argc, argv, &first, &code))
+		return code;
+	for (i = 0; i < ARRAY_SIZE(checks); i++) {
+		struct check check = { .what = _(checks[i].what) };
+
+		checks[i].run(&check);
+		if (check.verdict == VERDICT_FAIL)
+			code = CLI_FAILURE;
+		if (as_json)
+			add_json(list, &check);
+		else
+			print_line(&check);
+	}
+	if (as_json)
+		cli_print_json(list);
+	return code;
+}
+
+const struct cli_command cli_host_validate = { "host-validate", run, &program };

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <stdio.h>
+
+#include "base/i18n.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "cli/table.h"
+
+static bool as_json;
+
+static const struct option_spec options[] = {
+	{ "json", 0, OPTION_FLAG, NULL, N_("print JSON"), &as_json },
+	{},
+};
+
+static const struct option_program program = {
+	.name = "virt-nvme info",
+	.arguments = "DOMAIN",
+	.summary = N_("show a domain's disks: where they are, how full, what they did"),
+	.options = options,
+	.min_arguments = 1,
+	.max_arguments = 1,
+};
+
+static const char *size_cell(struct json_object *disk, const char *key, char *buffer, size_t len)
+{
+	uint64_t bytes;
+
+	return json_u64(disk, key, &bytes, NULL) == 0 ? table_size(bytes, buffer, len) : NULL;
+}
+
+static void add_disk(struct table *table, struct json_object *disk)
+{
+	struct json_object *counters = json_child(disk, "counters", json_type_object);
+	const char *reason = json_string_or(disk, "reason", NULL);
+	const char *state = json_string_or(disk, "state", NULL);
+	char capacity[32], allocation[32], read[32], written[32];
+	_cleanup_free_ char *why = NULL;
+
+	if (reason && asprintf(&why, "%s: %s", state, reason) < 0)
+		why = NULL;
+
+	const char *const cells[] = {
+		json_string_or(disk, "target", NULL),
+		json_string_or(disk, "type", NULL),
+		json_string_or(disk, "source", NULL),
+		size_cell(disk, "capacity", capacity, sizeof(capacity)),
+		size_cell(disk, "allocation", allocation, sizeof(allocation)),
+		size_cell(counters, "read_bytes", read, sizeof(read)),
+		size_cell(counters, "write_bytes", written, sizeof(written)),
+		why ? why : state,
+	};
+
+	table_add(table, cells);
+}
+
+static void print_table(struct json_object *info)
+{
+	const char *const titles[] = { _("Target"),    _("Type"), _("Source"),	_("Capacity"),
+				       _("Allocated"), _("Read"), _("Written"), _("State") };
+	struct json_object *controllers = json_child(info, "controllers", json_type_array);
+	struct json_object *keeper = json_child(info, "keeper", json_type_object);
+	const char *problem = json_string_or(info, "problem", NULL);
+	struct table *table = table_new(ARRAY_SIZE(titles), titles);
+	size_t i, j;
+
+	printf("%-12s %s\n", _("Name:"), json_string_or(info, "name", "-"));
+	printf("%-12s %s\n", _("UUID:"), json_string_or(info, "uuid", "-"));
+	printf("%-12s %s\n", _("State:"), json_string_or(info, "state", "-"));
+	if (keeper)
+		printf("%-12s %llu\n", _("Keeper:"),
+		       (unsigned long long)json_u64_or(keeper, "pid", 0));
+	if (problem)
+		printf("%-12s %s\n", _("Problem:"), problem);
+	putchar('\n');
+	for (i = 0; controllers && i < json_object_array_length(controllers); i++) {
+		struct json_object *controller = json_object_array_get_idx(controllers, i);
+		struct json_object *disks = json_child(controller, "disks", json_type_array);
+
+		for (j = 0; disks && j < json_object_array_length(disks); j++)
+			add_disk(table, json_object_array_get_idx(disks, j));
+	}
+	table_print(table);
+}
+
+static int run(int argc, char **argv)
+{
+	_cleanup_json_ struct json_object *result = NULL;
+	struct json_object *arguments;
+	struct error *err = NULL;
+	int first, code;
+
+	if (!cli_parse(&program, argc, argv, &first, &code))
+		return code;
+	arguments = json_object_new_object();
+	json_add_string(arguments, "domain", argv[first]);
+	if (client_call("info", arguments, CLIENT_TIMEOUT_MS, &result, &err) < 0)
+		return cli_fail(err);
+	if (as_json)
+		cli_print_json(result);
+	else
+		print_table(result);
+	return CLI_OK;
+}
+
+const struct cli_command cli_info = { "info", run, &program };

@@ -1,0 +1,642 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "controller/device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/i18n.h"
+#include "base/json.h"
+#include "base/log.h"
+
+/*
+ * Theory of operation
+ *
+ * The PCI function: configuration space, BAR0, MSI-X, as many vectors as queues and one. BAR0 holds
+ * all: NVMe's registers and doorbells in its first two pages, the MSI-X table and pending bits in
+ * pages of their own behind them (QEMU keeps the real table; ours is only memory).
+ *
+ * What must outlive the process is in the state file: first our own part, with the configuration
+ * space, then the controller's.
+ *
+ * The way out has one order, however it begins. Client gone -> the controller resets, so that
+ * nothing touches the client's memory -> the server is freed (its mappings with it). When the
+ * device is closed as well: -> namespaces leave -> workers leave -> the controller is freed. Each
+ * arrow waits for a callback; `closing` says how far to go.
+ */
+
+#define STATE_MAGIC   0x564e4544u /* "DENV" */
+#define STATE_VERSION 1u
+
+#define MSIX_TABLE    (8 * KiB)
+#define MSIX_PBA      (12 * KiB)
+#define MSIX_MAX      65
+
+struct device_state {
+	uint32_t magic, version;
+	struct pci_config pci;
+	uint8_t msix_table[MSIX_MAX * 16];
+};
+
+struct device_namespace {
+	struct device *device;
+	struct device_namespace *next;
+	struct block *block;
+	uint32_t nsid;
+	void (*done)(void *opaque); /* leaving: tell this */
+	void *opaque;
+};
+
+struct device {
+	sd_event *event;
+	struct io_threads *threads;
+	struct device_config config;
+	struct device_events events;
+	struct host host;
+
+	struct device_state *state; /* mapped: ours, then the controller's */
+	struct nvme_controller *ctrl;
+	struct device_namespace *namespaces;
+
+	struct vfio_user_server *server;
+	sd_event_source *server_source;
+	bool gone; /* the client has, and the server waits to be freed */
+	struct nvme_host_call gone_call;
+
+	struct io_operation threads_operation; /* coming and leaving */
+	struct io_operation retire_operation;
+	bool retiring;
+
+	bool closing;
+	bool workers_left;
+	void (*closed)(void *opaque);
+	void *closed_opaque;
+};
+
+static size_t own_state_size(void)
+{
+	return ROUND_UP(sizeof(struct device_state), 4096);
+}
+
+size_t device_state_size(void)
+{
+	return own_state_size() + ROUND_UP(nvme_controller_state_size(), 4096);
+}
+
+unsigned device_index(const struct device *device)
+{
+	return device->config.index;
+}
+
+bool device_connected(const struct device *device)
+{
+	return device->server;
+}
+
+bool device_draining(const struct device *device)
+{
+	return device->gone;
+}
+
+/*
+ * The PCI function
+ */
+
+static void config_bus_master(void *opaque, bool on)
+{
+	struct device *device = opaque;
+
+	nvme_controller_set_bus_master(device->ctrl, on);
+}
+
+static void config_msix(void *opaque, bool enabled)
+{
+	struct device *device = opaque;
+
+	nvme_controller_set_msix(device->ctrl, enabled);
+}
+
+static void reset_function(struct device *device, void (*done)(void *opaque))
+{
+	nvme_controller_reset(device->ctrl, done, device);
+	pci_config_reset(&device->state->pci);
+	memset(device->state->msix_table, 0, sizeof(device->state->msix_table));
+	nvme_controller_set_bus_master(device->ctrl, false);
+	nvme_controller_set_msix(device->ctrl, false);
+}
+
+static void nothing_more(void *opaque)
+{
+}
+
+static void config_function_level_reset(void *opaque)
+{
+	reset_function(opaque, nothing_more);
+}
+
+static const struct pci_config_ops config_ops = {
+	.bus_master = config_bus_master,
+	.msix = config_msix,
+	.function_level_reset = config_function_level_reset,
+};
+
+/* The part of the MSI-X table that an access is about; NULL: none. */
+static uint8_t *msix_memory(struct device *device, uint64_t offset, size_t len)
+{
+	if (offset < MSIX_TABLE || offset - MSIX_TABLE > sizeof(device->state->msix_table) ||
+	    len > sizeof(device->state->msix_table) - (offset - MSIX_TABLE))
+		return NULL;
+	return device->state->msix_table + (offset - MSIX_TABLE);
+}
+
+static void device_region_read(void *opaque, unsigned region, uint64_t offset, void *buf,
+			       size_t len)
+{
+	struct device *device = opaque;
+	const uint8_t *msix;
+
+	if (region == VFIO_PCI_CONFIG_REGION_INDEX) {
+		pci_config_read(&device->state->pci, offset, buf, len);
+		return;
+	}
+	if (offset < MSIX_TABLE) {
+		nvme_controller_read(device->ctrl, offset, buf, len);
+		return;
+	}
+	msix = msix_memory(device, offset, len);
+	if (msix)
+		memcpy(buf, msix, len);
+	else
+		memset(buf, 0, len);
+}
+
+static void device_region_write(void *opaque, unsigned region, uint64_t offset, const void *buf,
+				size_t len)
+{
+	struct device *device = opaque;
+	uint8_t *msix;
+
+	if (region == VFIO_PCI_CONFIG_REGION_INDEX) {
+		pci_config_write(&device->state->pci, offset, buf, len, &config_ops, device);
+		return;
+	}
+	if (offset < MSIX_TABLE) {
+		nvme_controller_write(device->ctrl, offset, buf, len);
+		return;
+	}
+	msix = msix_memory(device, offset, len);
+	if (msix)
+		memcpy(msix, buf, len);
+}
+
+static void reset_done(void *opaque)
+{
+	struct device *device = opaque;
+
+	if (device->server && !device->gone)
+		vfio_user_server_reset_done(device->server);
+}
+
+static void device_reset(void *opaque)
+{
+	struct device *device = opaque;
+
+	log_debug("controller %u: reset", device->config.index);
+	reset_function(device, reset_done);
+}
+
+/*
+ * The DMA map
+ */
+
+static void device_closed(struct device *device);
+
+static void retire_done(struct io_operation *operation);
+
+/* Mappings without a region go when the requests that may point into them are over. */
+static void retire(struct device *device)
+{
+	if (device->retiring || !device->host.dma || !vfio_user_dma_mark_retired(device->host.dma))
+		return;
+	device->retiring = true;
+	io_threads_after_in_flight(device->threads, &device->retire_operation, retire_done);
+}
+
+static void retire_done(struct io_operation *operation)
+{
+	struct device *device = container_of(operation, struct device, retire_operation);
+
+	device->retiring = false;
+	if (device->workers_left) {
+		device_closed(device);
+		return;
+	}
+	/* A client that has come meanwhile has nothing marked. */
+	if (device->host.dma)
+		vfio_user_dma_release_retired(device->host.dma);
+	retire(device);
+}
+
+static void device_dma_pause(void *opaque)
+{
+	struct device *device = opaque;
+
+	host_pause(&device->host);
+}
+
+static void device_dma_resume(void *opaque)
+{
+	struct device *device = opaque;
+
+	host_resume(&device->host);
+	retire(device);
+}
+
+/*
+ * The way out
+ */
+
+static void close_next(struct device *device);
+
+static void device_closed(struct device *device)
+{
+	void (*closed)(void *opaque) = device->closed;
+	void *opaque = device->closed_opaque;
+
+	nvme_controller_free(device->ctrl);
+	munmap(device->state, device_state_size());
+	sd_event_unref(device->event);
+	free(device);
+	closed(opaque);
+}
+
+static void workers_left(struct io_operation *operation)
+{
+	struct device *device = container_of(operation, struct device, threads_operation);
+
+	device->workers_left = true;
+	if (!device->retiring)
+		device_closed(device);
+}
+
+static void namespace_closed(void *opaque)
+{
+	close_next(opaque);
+}
+
+static void close_next(struct device *device)
+{
+	if (!device->namespaces)
+		io_threads_remove(device->threads, &device->threads_operation, device->ctrl,
+				  workers_left);
+	else if (!device->namespaces->done)
+		device_detach(device, device->namespaces->nsid, namespace_closed, device);
+	/* else: one is leaving already; namespace_left() comes back here */
+}
+
+/* The client has gone, and nothing of ours touches its memory any more. */
+static void client_gone(struct nvme_host_call *call)
+{
+	struct device *device = container_of(call, struct device, gone_call);
+
+	host_connect(&device->host, NULL, NULL);
+	vfio_user_server_free(device->server);
+	device->server = NULL;
+	device->gone = false;
+	if (device->closing)
+		close_next(device);
+	else
+		device->events.disconnected(device->events.opaque, device);
+}
+
+/* Not from here: the controller may call back from within a message's handler. */
+static void client_drained(void *opaque)
+{
+	struct device *device = opaque;
+
+	io_threads_call(device->threads, NVME_HOST_CONTROL, &device->gone_call);
+}
+
+static void device_disconnected(void *opaque, int error)
+{
+	struct device *device = opaque;
+
+	if (device->gone)
+		return;
+	if (error && error != -ECONNRESET && error != -ENOTCONN)
+		log_warning("controller %u: connection ended: %s", device->config.index,
+			    strerror(-error));
+	else
+		log_info("controller %u: the client has disconnected", device->config.index);
+	device->gone = true;
+	sd_event_source_disable_unref(device->server_source);
+	device->server_source = NULL;
+	reset_function(device, client_drained);
+}
+
+static const struct vfio_user_device_ops device_ops = {
+	.region_read = device_region_read,
+	.region_write = device_region_write,
+	.reset = device_reset,
+	.dma_pause = device_dma_pause,
+	.dma_resume = device_dma_resume,
+	.disconnected = device_disconnected,
+};
+
+static int server_readable(sd_event_source *source, int fd, uint32_t revents, void *opaque)
+{
+	struct device *device = opaque;
+
+	/* A lost connection is told by disconnected(). */
+	vfio_user_server_process(device->server);
+	return 0;
+}
+
+int device_connect(struct device *device, struct vfio_user_transport *transport,
+		   struct error **errp)
+{
+	struct vfio_user_device_info info = {};
+	unsigned i;
+	int ret;
+
+	for (i = 0; i < VFIO_PCI_NUM_REGIONS; i++)
+		info.regions[i].fd = -1;
+	info.regions[VFIO_PCI_BAR0_REGION_INDEX].size = NVME_BAR0_SIZE;
+	info.regions[VFIO_PCI_BAR0_REGION_INDEX].flags =
+		VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+	info.regions[VFIO_PCI_CONFIG_REGION_INDEX].size = sizeof(device->state->pci.bytes);
+	info.regions[VFIO_PCI_CONFIG_REGION_INDEX].flags =
+		VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+	info.irq_counts[VFIO_PCI_INTX_IRQ_INDEX] = 1;
+	info.irq_counts[VFIO_PCI_MSIX_IRQ_INDEX] = device->config.nvme.vectors;
+	/* Never signalled; QEMU complains when it cannot ask for them. */
+	info.irq_counts[VFIO_PCI_ERR_IRQ_INDEX] = 1;
+	info.irq_counts[VFIO_PCI_REQ_IRQ_INDEX] = 1;
+
+	device->server = vfio_user_server_new(transport, &info, &device_ops, device, errp);
+	if (!device->server)
+		return -ENOMEM;
+	host_connect(&device->host, vfio_user_server_dma(device->server),
+		     vfio_user_server_irq(device->server));
+	ret = sd_event_add_io(device->event, &device->server_source,
+			      vfio_user_server_fd(device->server), EPOLLIN, server_readable,
+			      device);
+	if (ret < 0) {
+		host_connect(&device->host, NULL, NULL);
+		vfio_user_server_free(device->server);
+		device->server = NULL;
+		return error_set_errno(errp, -ret, "cannot wait for the client");
+	}
+	return 0;
+}
+
+/*
+ * Namespaces
+ */
+
+int device_attach(struct device *device, const struct nvme_namespace_config *config,
+		  struct block *block, struct error **errp)
+{
+	struct device_namespace *ns = calloc(1, sizeof(*ns));
+	int ret;
+
+	if (!ns) {
+		block_close(block);
+		return error_set(errp, ENOMEM, _("out of memory"));
+	}
+	ret = nvme_controller_attach(device->ctrl, config, block, errp);
+	if (ret < 0) {
+		block_close(block);
+		free(ns);
+		return ret;
+	}
+	ns->device = device;
+	ns->block = block;
+	ns->nsid = config->nsid;
+	ns->next = device->namespaces;
+	device->namespaces = ns;
+	return 0;
+}
+
+static struct device_namespace *find_namespace(struct device *device, uint32_t nsid)
+{
+	struct device_namespace *ns;
+
+	for (ns = device->namespaces; ns; ns = ns->next)
+		if (ns->nsid == nsid && !ns->done)
+			return ns;
+	return NULL;
+}
+
+static void namespace_left(void *opaque)
+{
+	struct device_namespace *ns = opaque, **link;
+	struct device *device = ns->device;
+	void (*done)(void *opaque) = ns->done;
+	void *done_opaque = ns->opaque;
+
+	for (link = &device->namespaces; *link != ns;)
+		link = &(*link)->next;
+	*link = ns->next;
+	block_close(ns->block);
+	free(ns);
+	done(done_opaque);
+	if (device->closing && done != namespace_closed)
+		close_next(device);
+}
+
+int device_detach(struct device *device, uint32_t nsid, void (*done)(void *opaque), void *opaque)
+{
+	struct device_namespace *ns = find_namespace(device, nsid);
+
+	if (!ns)
+		return -ENOENT;
+	ns->done = done;
+	ns->opaque = opaque;
+	return nvme_controller_detach(device->ctrl, nsid, namespace_left, ns);
+}
+
+int device_resize(struct device *device, uint32_t nsid, uint64_t *ret_capacity)
+{
+	struct device_namespace *ns = find_namespace(device, nsid);
+	int ret;
+
+	if (!ns)
+		return -ENOENT;
+	host_pause(&device->host);
+	ret = block_refresh(ns->block);
+	if (ret == 0)
+		ret = nvme_controller_resized(device->ctrl, nsid);
+	host_resume(&device->host);
+	*ret_capacity = block_get_info(ns->block)->capacity;
+	return ret;
+}
+
+struct json_object *device_describe(const struct device *device)
+{
+	struct json_object *object = json_object_new_object();
+	struct json_object *list = json_object_new_array();
+	const struct device_namespace *ns;
+	uint32_t cc, csts;
+
+	nvme_controller_status(device->ctrl, &cc, &csts);
+	json_add_u64(object, "index", device->config.index);
+	json_add_u64(object, "cc", cc);
+	json_add_u64(object, "csts", csts);
+	for (ns = device->namespaces; ns; ns = ns->next) {
+		struct nvme_namespace_counters counters = {};
+		struct json_object *entry = json_object_new_object();
+
+		nvme_controller_counters(device->ctrl, ns->nsid, &counters);
+		json_add_u64(entry, "nsid", ns->nsid);
+		json_add_u64(entry, "read_commands", counters.read_commands);
+		json_add_u64(entry, "read_bytes", counters.read_bytes);
+		json_add_u64(entry, "write_commands", counters.write_commands);
+		json_add_u64(entry, "write_bytes", counters.write_bytes);
+		json_add_u64(entry, "flush_commands", counters.flush_commands);
+		json_add_u64(entry, "errors", counters.errors);
+		json_object_array_add(list, entry);
+	}
+	json_add(object, "namespaces", list);
+	return object;
+}
+
+/*
+ * Coming and going
+ */
+
+static void start_failed(struct io_operation *operation)
+{
+	struct device *device = container_of(operation, struct device, threads_operation);
+	struct device_events events = device->events;
+	struct error *err = NULL;
+
+	device->closed = nothing_more;
+	device_closed(device);
+	error_set(&err, ENOMEM, _("out of memory"));
+	events.ready(events.opaque, NULL, err);
+}
+
+static void workers_there(struct io_operation *operation)
+{
+	struct device *device = container_of(operation, struct device, threads_operation);
+
+	if (operation->failed) {
+		io_threads_remove(device->threads, operation, device->ctrl, start_failed);
+		return;
+	}
+	/* The guest told a predecessor, and does not tell us. */
+	nvme_controller_set_bus_master(device->ctrl, pci_config_bus_master(&device->state->pci));
+	nvme_controller_set_msix(device->ctrl, pci_config_msix(&device->state->pci));
+	device->events.ready(device->events.opaque, device, NULL);
+}
+
+static struct device_state *map_state(int fd, bool *ret_new, struct error **errp)
+{
+	size_t size = device_state_size();
+	struct device_state *state;
+	struct stat st;
+
+	*ret_new = true;
+	if (fd >= 0) {
+		if (fstat(fd, &st) < 0) {
+			error_set_errno(errp, errno, "state file");
+			return NULL;
+		}
+		if (st.st_size && (size_t)st.st_size != size) {
+			error_set(errp, EINVAL, "the state file has another version's size");
+			return NULL;
+		}
+		*ret_new = !st.st_size;
+		if (*ret_new && ftruncate(fd, size) < 0) {
+			error_set_errno(errp, errno, "state file");
+			return NULL;
+		}
+	}
+	state = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : 0),
+		     fd, 0);
+	if (state == MAP_FAILED) {
+		error_set_errno(errp, errno, "state file");
+		return NULL;
+	}
+	if (*ret_new || (!state->magic && !state->version)) {
+		*ret_new = true;
+	} else if (state->magic != STATE_MAGIC || state->version != STATE_VERSION) {
+		error_set(errp, EINVAL, "the state file is of another version");
+		munmap(state, size);
+		return NULL;
+	}
+	return state;
+}
+
+static void init_state(struct device_state *state, unsigned vectors)
+{
+	const struct pci_config_layout layout = {
+		.id = { .vendor = NVME_PCI_VENDOR,
+			.device = NVME_PCI_DEVICE,
+			.subsystem_vendor = NVME_PCI_SUBSYSTEM_VENDOR,
+			.subsystem = NVME_PCI_SUBSYSTEM,
+			.revision = 1,
+			.class_code = 0x010802 },
+		.bar0_size = NVME_BAR0_SIZE,
+		.msix_vectors = vectors,
+		.msix_table_bar = 0,
+		.msix_table_offset = MSIX_TABLE,
+		.msix_pba_bar = 0,
+		.msix_pba_offset = MSIX_PBA,
+	};
+
+	pci_config_init(&state->pci, &layout);
+	state->version = STATE_VERSION;
+	STORE_RELEASE(state->magic, STATE_MAGIC);
+}
+
+struct device *device_new(sd_event *event, struct io_threads *threads,
+			  const struct device_config *config, int state_fd,
+			  const struct device_events *events, struct error **errp)
+{
+	_cleanup_close_ int fd = state_fd;
+	struct device *device = calloc(1, sizeof(*device));
+	bool is_new;
+
+	if (!device) {
+		error_set(errp, ENOMEM, _("out of memory"));
+		return NULL;
+	}
+	device->threads = threads;
+	device->config = *config;
+	device->config.nvme.vectors = MIN(config->nvme.queues + 1, (unsigned)MSIX_MAX);
+	device->events = *events;
+	device->gone_call.run = client_gone;
+	host_init(&device->host, threads);
+	device->state = map_state(fd, &is_new, errp);
+	if (!device->state)
+		goto no_state;
+	if (is_new)
+		init_state(device->state, device->config.nvme.vectors);
+	device->ctrl = nvme_controller_new(&device->config.nvme, &device->host.nvme,
+					   (char *)device->state + own_state_size(), errp);
+	if (!device->ctrl)
+		goto no_controller;
+	device->event = sd_event_ref(event);
+	io_threads_add(threads, &device->threads_operation, device->ctrl, workers_there);
+	return device;
+
+no_controller:
+	munmap(device->state, device_state_size());
+no_state:
+	free(device);
+	return NULL;
+}
+
+void device_close(struct device *device, void (*done)(void *opaque), void *opaque)
+{
+	device->closing = true;
+	device->closed = done;
+	device->closed_opaque = opaque;
+	if (!device->server)
+		close_next(device);
+	else if (!device->gone)
+		device_disconnected(device, 0);
+}

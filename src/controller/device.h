@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef CONTROLLER_DEVICE_H
+#define CONTROLLER_DEVICE_H
+
+#include <systemd/sd-event.h>
+
+#include "controller/host.h"
+#include "controller/namespace-spec.h"
+#include "nvme/controller.h"
+#include "vfio-user/server.h"
+
+/*
+ * One NVMe controller as a PCI function on a vfio-user connection: joins the server, the controller
+ * model and the images. Control thread only.
+ */
+struct device;
+
+struct device_config {
+	unsigned index; /* names it in logs */
+	struct nvme_controller_config nvme;
+};
+
+struct device_events {
+	/* Every thread serves it now: device_connect() and device_attach() may follow; or, with
+	 * @err (owned by the receiver), it is gone. */
+	void (*ready)(void *opaque, struct device *device, struct error *err);
+	/* The client has gone and its work is over: device_connect() may follow. */
+	void (*disconnected)(void *opaque, struct device *device);
+	void *opaque;
+};
+
+/** device_state_size() - bytes of the state file of one device */
+size_t device_state_size(void);
+
+/**
+ * device_new() - asynchronous, see device_events.ready
+ * @state_fd: where the state lives, owned from here on; an empty file is a new device; -1: private
+ * memory
+ *
+ * Return: NULL with a sentence.
+ */
+struct device *device_new(sd_event *event, struct io_threads *threads,
+			  const struct device_config *config, int state_fd,
+			  const struct device_events *events, struct error **errp);
+
+/** device_connect() - serve a client on @transport (owned from here on); there is none */
+int device_connect(struct device *device, struct vfio_user_transport *transport,
+		   struct error **errp);
+
+/** device_connected() - false: device_connect() may be called */
+bool device_connected(const struct device *device);
+
+/** device_draining() - the client has gone, and disconnected() will be called when its work is over
+ */
+bool device_draining(const struct device *device);
+
+/**
+ * device_attach() - a namespace
+ * @block: owned from here on, also on failure
+ */
+int device_attach(struct device *device, const struct nvme_namespace_config *config,
+		  struct block *block, struct error **errp);
+
+/** device_detach() - @done when nothing is in flight and the image is closed; -ENOENT */
+int device_detach(struct device *device, uint32_t nsid, void (*done)(void *opaque), void *opaque);
+
+/** device_resize() - read the image's size again and tell the guest; 0 with the capacity, or
+ * -errno */
+int device_resize(struct device *device, uint32_t nsid, uint64_t *ret_capacity);
+
+/** device_close() - disconnect the client, drain, sync and close the images, free; @done at the end
+ */
+void device_close(struct device *device, void (*done)(void *opaque), void *opaque);
+
+unsigned device_index(const struct device *device);
+
+/** device_describe() - {"index","cc","csts","namespaces":[...]} as docs/control.md has it */
+struct json_object *device_describe(const struct device *device);
+
+#endif

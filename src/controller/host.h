@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef CONTROLLER_HOST_H
+#define CONTROLLER_HOST_H
+
+#include "controller/io-thread.h"
+#include "vfio-user/dma.h"
+#include "vfio-user/irq.h"
+
+/* The machine of nvme/host.h, over one vfio-user client; without a client, a machine without
+ * memory. */
+struct host {
+	struct nvme_host nvme;
+	struct io_threads *threads;
+	struct vfio_user_dma *dma; /* these two: NULL without a client; change only in a pause */
+	struct vfio_user_irq *irq;
+	unsigned dma_generation; /* of @dma, when nvme.map_generation moved last */
+};
+
+void host_init(struct host *host, struct io_threads *threads);
+
+/** host_connect() - use this client's memory and interrupts from here on; NULL, NULL: none */
+void host_connect(struct host *host, struct vfio_user_dma *dma, struct vfio_user_irq *irq);
+
+/** host_pause(), host_resume() - around a change of the DMA map or of the eventfds */
+void host_pause(struct host *host);
+void host_resume(struct host *host);
+
+#endif

@@ -1,0 +1,513 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "controller/io-thread.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include "base/fd.h"
+#include "base/i18n.h"
+#include "base/log.h"
+#include "controller/mailbox.h"
+
+/*
+ * Theory of operation
+ *
+ * An I/O thread runs calls, polls its workers, gives the ring what they submitted and reaps what is
+ * done, as long as any of that finds work. When nothing does, it spins a little if the recent gaps
+ * between work were short (else it would pay two system calls and a wake-up for each), then it
+ * sleeps in its ring without a timeout: an idle process never wakes up.
+ *
+ * Not losing a kick. The thread says `asleep`, then (full fence) looks once more at everything that
+ * a kick could be about: the mailbox, and by nvme_worker_arm() the doorbells. A kicker stores its
+ * news first, then (full fence) looks at `asleep`. One of the two sees the other.
+ *
+ * Standing. The control thread may change what the workers read (the DMA map, eventfds) only while
+ * all threads stand at a pause point. `standing` is true while a thread sleeps in its ring, waits
+ * for the client in the middle of a poll, or is held. Leaving such a place is the same handshake as
+ * above: the thread clears `standing`, then looks at `paused`; the control thread sets `paused`,
+ * then looks at `standing`. So sleepers are not woken for a pause, and a thread at work notices it
+ * after the current poll, whatever its requests in flight are doing.
+ */
+
+/* Depth of a ring: what all queues of a thread may usefully have in flight; more waits inside. */
+#define RING_DEPTH 256
+
+/* The longest spin, and so the longest expected gap for which spinning pays: about what a wake-up
+ * costs. */
+#define SPIN_NS 20000
+/* Longer gaps count as this much, so that a burst after a long sleep is soon seen as one. */
+#define GAP_MAX_NS (8 * SPIN_NS)
+
+struct io_thread {
+	struct io_threads *threads;
+	unsigned index;
+	pthread_t thread;
+	struct block_ring *ring;
+
+	/* Written by others. */
+	struct mailbox calls __attribute__((aligned(64)));
+	bool asleep;
+	bool stop;
+	bool standing; /* own, read by the control thread */
+
+	/* Own. */
+	struct nvme_worker *workers[IO_THREADS_MAX_DEVICES] __attribute__((aligned(64)));
+	struct nvme_controller *controllers[IO_THREADS_MAX_DEVICES]; /* whose worker it is */
+	unsigned worker_count;
+	/* The ring counts one mark at a time, and devices ask independently: who asks while it counts
+	 * waits for the next. */
+	struct io_part *marked, *to_mark;
+	uint64_t idle_since; /* 0: at work */
+	uint64_t gap_ns;     /* moving average of the time between work */
+};
+
+struct io_threads {
+	unsigned count;
+	enum block_ring_kind kind;
+	unsigned pause_depth; /* the control thread's */
+	bool paused;
+	pthread_mutex_t lock; /* only around the two conditions */
+	pthread_cond_t stood, resumed;
+	struct mailbox control_calls;
+	int control_fd;
+
+	unsigned started; /* under lock, while starting */
+	struct error *start_error;
+	struct io_thread thread[];
+};
+
+static __thread struct io_thread *current;
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+static inline void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ __volatile__("yield");
+#endif
+}
+
+/*
+ * Standing
+ */
+
+/* From here on the control thread may change the world. */
+static void stand(struct io_thread *thread)
+{
+	struct io_threads *threads = thread->threads;
+
+	__atomic_store_n(&thread->standing, true, __ATOMIC_RELEASE);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (READ_ONCE(threads->paused)) {
+		pthread_mutex_lock(&threads->lock);
+		pthread_cond_signal(&threads->stood);
+		pthread_mutex_unlock(&threads->lock);
+	}
+}
+
+/* Stay while a pause is on. */
+static void hold(struct io_thread *thread)
+{
+	struct io_threads *threads = thread->threads;
+
+	pthread_mutex_lock(&threads->lock);
+	while (threads->paused) {
+		WRITE_ONCE(thread->standing, true);
+		pthread_cond_signal(&threads->stood);
+		pthread_cond_wait(&threads->resumed, &threads->lock);
+	}
+	WRITE_ONCE(thread->standing, false);
+	pthread_mutex_unlock(&threads->lock);
+}
+
+static void walk_on(struct io_thread *thread)
+{
+	WRITE_ONCE(thread->standing, false);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (LOAD_ACQUIRE(thread->threads->paused))
+		hold(thread);
+}
+
+void io_threads_wait_enter(void *unused)
+{
+	stand(current);
+}
+
+void io_threads_wait_leave(void *unused)
+{
+	walk_on(current);
+}
+
+void io_threads_pause(struct io_threads *threads)
+{
+	unsigned i;
+
+	if (threads->pause_depth++)
+		return;
+	pthread_mutex_lock(&threads->lock);
+	WRITE_ONCE(threads->paused, true);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	for (i = 0; i < threads->count; i++)
+		while (!LOAD_ACQUIRE(threads->thread[i].standing))
+			pthread_cond_wait(&threads->stood, &threads->lock);
+	pthread_mutex_unlock(&threads->lock);
+}
+
+void io_threads_resume(struct io_threads *threads)
+{
+	if (--threads->pause_depth)
+		return;
+	pthread_mutex_lock(&threads->lock);
+	STORE_RELEASE(threads->paused, false);
+	pthread_cond_broadcast(&threads->resumed);
+	pthread_mutex_unlock(&threads->lock);
+}
+
+/*
+ * Calls and kicks
+ */
+
+static void wake(struct io_thread *thread)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (READ_ONCE(thread->asleep) &&
+	    __atomic_exchange_n(&thread->asleep, false, __ATOMIC_RELAXED))
+		block_ring_kick(thread->ring);
+}
+
+void io_threads_kick(struct io_threads *threads, unsigned index)
+{
+	wake(&threads->thread[index]);
+}
+
+void io_threads_call(struct io_threads *threads, unsigned index, struct nvme_host_call *call)
+{
+	if (index == NVME_HOST_CONTROL) {
+		if (mailbox_push(&threads->control_calls, call))
+			fd_eventfd_signal(threads->control_fd);
+	} else {
+		mailbox_push(&threads->thread[index].calls, call);
+		wake(&threads->thread[index]);
+	}
+}
+
+int io_threads_control_fd(const struct io_threads *threads)
+{
+	return threads->control_fd;
+}
+
+void io_threads_run_control(struct io_threads *threads)
+{
+	fd_eventfd_drain(threads->control_fd);
+	mailbox_run(&threads->control_calls);
+}
+
+unsigned io_threads_count(const struct io_threads *threads)
+{
+	return threads->count;
+}
+
+/*
+ * The loop
+ */
+
+static bool poll_workers(struct io_thread *thread)
+{
+	bool busy = false;
+	unsigned i;
+
+	for (i = 0; i < thread->worker_count; i++)
+		busy |= nvme_worker_poll(thread->workers[i]);
+	return busy;
+}
+
+static bool arm_workers(struct io_thread *thread)
+{
+	unsigned i;
+
+	for (i = 0; i < thread->worker_count; i++)
+		if (!nvme_worker_arm(thread->workers[i]))
+			return false;
+	return true;
+}
+
+static void io_thread_sleep(struct io_thread *thread)
+{
+	WRITE_ONCE(thread->asleep, true);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (mailbox_empty(&thread->calls) && !READ_ONCE(thread->stop) && arm_workers(thread)) {
+		stand(thread);
+		block_ring_wait(thread->ring, -1);
+		walk_on(thread);
+	}
+	WRITE_ONCE(thread->asleep, false);
+}
+
+static void end_of_gap(struct io_thread *thread)
+{
+	uint64_t gap;
+
+	if (!thread->idle_since)
+		return;
+	gap = MIN(now_ns() - thread->idle_since, (uint64_t)GAP_MAX_NS);
+	thread->gap_ns = (3 * thread->gap_ns + gap) / 4;
+	thread->idle_since = 0;
+}
+
+static void idle(struct io_thread *thread)
+{
+	uint64_t now = now_ns();
+
+	if (!thread->idle_since)
+		thread->idle_since = now;
+	if (thread->gap_ns < SPIN_NS && now - thread->idle_since < SPIN_NS)
+		relax();
+	else
+		io_thread_sleep(thread);
+}
+
+static void count_marked(struct io_thread *thread)
+{
+	struct io_part *part;
+
+	while (thread->marked || thread->to_mark) {
+		if (!thread->marked) {
+			block_ring_mark(thread->ring);
+			thread->marked = thread->to_mark;
+			thread->to_mark = NULL;
+		}
+		if (block_ring_marked(thread->ring))
+			return;
+		while ((part = thread->marked)) {
+			thread->marked = part->next; /* not ours any more after the call */
+			io_threads_call(thread->threads, NVME_HOST_CONTROL, &part->back);
+		}
+	}
+}
+
+static void io_thread_loop(struct io_thread *thread)
+{
+	while (!READ_ONCE(thread->stop)) {
+		bool busy = mailbox_run(&thread->calls);
+
+		if (READ_ONCE(thread->threads->paused))
+			hold(thread);
+		busy |= block_ring_reap(thread->ring) != 0;
+		busy |= poll_workers(thread);
+		block_ring_flush(thread->ring);
+		count_marked(thread);
+		if (busy)
+			end_of_gap(thread);
+		else
+			idle(thread);
+	}
+}
+
+static void *io_thread_main(void *opaque)
+{
+	struct io_thread *thread = opaque;
+	struct io_threads *threads = thread->threads;
+	struct error *err = NULL;
+	char name[16];
+
+	current = thread;
+	snprintf(name, sizeof(name), "io-%u", thread->index);
+	pthread_setname_np(pthread_self(), name);
+	thread->gap_ns = GAP_MAX_NS;
+	thread->ring = block_ring_new(threads->kind, RING_DEPTH, &err);
+	pthread_mutex_lock(&threads->lock);
+	threads->started++;
+	if (err && !threads->start_error)
+		threads->start_error = err;
+	else
+		error_free(err);
+	pthread_cond_signal(&threads->stood);
+	pthread_mutex_unlock(&threads->lock);
+	if (thread->ring)
+		io_thread_loop(thread);
+	block_ring_free(thread->ring);
+	return NULL;
+}
+
+/*
+ * Operations
+ */
+
+static void part_back(struct nvme_host_call *call)
+{
+	struct io_part *part = container_of(call, struct io_part, back);
+	struct io_operation *operation = part->operation;
+
+	operation->failed |= part->failed;
+	if (--operation->left == 0)
+		operation->done(operation);
+}
+
+static void start(struct io_threads *threads, struct io_operation *operation,
+		  void (*run)(struct nvme_host_call *call),
+		  void (*done)(struct io_operation *operation))
+{
+	unsigned i;
+
+	operation->threads = threads;
+	operation->done = done;
+	operation->left = threads->count;
+	operation->failed = false;
+	for (i = 0; i < threads->count; i++) {
+		struct io_part *part = &operation->parts[i];
+
+		part->operation = operation;
+		part->thread = &threads->thread[i];
+		part->failed = false;
+		part->there.run = run;
+		part->back.run = part_back;
+		io_threads_call(threads, i, &part->there);
+	}
+}
+
+static void add_here(struct nvme_host_call *call)
+{
+	struct io_part *part = container_of(call, struct io_part, there);
+	struct io_thread *thread = part->thread;
+	struct nvme_worker *worker = NULL;
+
+	if (thread->worker_count < IO_THREADS_MAX_DEVICES)
+		worker = nvme_worker_new(part->operation->ctrl, thread->index, thread->ring);
+	if (worker) {
+		thread->controllers[thread->worker_count] = part->operation->ctrl;
+		thread->workers[thread->worker_count++] = worker;
+	}
+	part->failed = !worker;
+	io_threads_call(thread->threads, NVME_HOST_CONTROL, &part->back);
+}
+
+static void remove_here(struct nvme_host_call *call)
+{
+	struct io_part *part = container_of(call, struct io_part, there);
+	struct io_thread *thread = part->thread;
+	unsigned i;
+
+	for (i = 0; i < thread->worker_count; i++) {
+		if (thread->controllers[i] != part->operation->ctrl)
+			continue;
+		nvme_worker_free(thread->workers[i]);
+		thread->worker_count--;
+		thread->workers[i] = thread->workers[thread->worker_count];
+		thread->controllers[i] = thread->controllers[thread->worker_count];
+		break;
+	}
+	io_threads_call(thread->threads, NVME_HOST_CONTROL, &part->back);
+}
+
+static void mark_here(struct nvme_host_call *call)
+{
+	struct io_part *part = container_of(call, struct io_part, there);
+
+	part->next = part->thread->to_mark;
+	part->thread->to_mark = part;
+}
+
+void io_threads_add(struct io_threads *threads, struct io_operation *operation,
+		    struct nvme_controller *ctrl, void (*done)(struct io_operation *operation))
+{
+	operation->ctrl = ctrl;
+	start(threads, operation, add_here, done);
+}
+
+void io_threads_remove(struct io_threads *threads, struct io_operation *operation,
+		       struct nvme_controller *ctrl, void (*done)(struct io_operation *operation))
+{
+	operation->ctrl = ctrl;
+	start(threads, operation, remove_here, done);
+}
+
+void io_threads_after_in_flight(struct io_threads *threads, struct io_operation *operation,
+				void (*done)(struct io_operation *operation))
+{
+	operation->ctrl = NULL;
+	start(threads, operation, mark_here, done);
+}
+
+/*
+ * Start and end
+ */
+
+static void stop_threads(struct io_threads *threads)
+{
+	unsigned i;
+
+	for (i = 0; i < threads->count; i++) {
+		WRITE_ONCE(threads->thread[i].stop, true);
+		wake(&threads->thread[i]);
+		pthread_join(threads->thread[i].thread, NULL);
+	}
+}
+
+struct io_threads *io_threads_new(unsigned count, enum block_ring_kind kind, struct error **errp)
+{
+	struct io_threads *threads;
+	size_t size = sizeof(*threads) + count * sizeof(threads->thread[0]);
+	unsigned i;
+
+	threads = aligned_alloc(64, ROUND_UP(size, 64));
+	if (!threads) {
+		error_set(errp, ENOMEM, _("out of memory"));
+		return NULL;
+	}
+	memset(threads, 0, size);
+	threads->kind = kind;
+	pthread_mutex_init(&threads->lock, NULL);
+	pthread_cond_init(&threads->stood, NULL);
+	pthread_cond_init(&threads->resumed, NULL);
+	threads->control_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (threads->control_fd < 0)
+		error_set_errno(&threads->start_error, errno, _("cannot make an eventfd"));
+	for (i = 0; i < count && !threads->start_error; i++) {
+		struct io_thread *thread = &threads->thread[i];
+		int ret;
+
+		thread->threads = threads;
+		thread->index = i;
+		ret = pthread_create(&thread->thread, NULL, io_thread_main, thread);
+		if (ret)
+			error_set_errno(&threads->start_error, ret, _("cannot start a thread"));
+		else
+			threads->count++;
+		pthread_mutex_lock(&threads->lock);
+		while (threads->started < threads->count)
+			pthread_cond_wait(&threads->stood, &threads->lock);
+		pthread_mutex_unlock(&threads->lock);
+	}
+	if (threads->start_error) {
+		error_propagate(errp, threads->start_error);
+		threads->start_error = NULL;
+		io_threads_free(threads);
+		return NULL;
+	}
+	return threads;
+}
+
+void io_threads_free(struct io_threads *threads)
+{
+	if (!threads)
+		return;
+	stop_threads(threads);
+	if (threads->control_fd >= 0)
+		close(threads->control_fd);
+	pthread_cond_destroy(&threads->stood);
+	pthread_cond_destroy(&threads->resumed);
+	pthread_mutex_destroy(&threads->lock);
+	free(threads);
+}

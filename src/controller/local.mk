@@ -1,0 +1,20 @@
+noinst_LIBRARIES += src/libcontroller.a
+src_libcontroller_a_SOURCES = \
+	src/controller/device.c src/controller/device.h \
+	src/controller/host.c src/controller/host.h \
+	src/controller/io-thread.c src/controller/io-thread.h \
+	src/controller/mailbox.c src/controller/mailbox.h \
+	src/controller/namespace-spec.c src/controller/namespace-spec.h \
+	src/controller/options.c src/controller/options.h \
+	src/controller/refusal.c src/controller/refusal.h \
+	src/controller/requests.c src/controller/requests.h \
+	src/controller/sandbox.c src/controller/sandbox.h \
+	src/controller/standalone.c src/controller/standalone.h
+src_libcontroller_a_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS) $(SYSTEMD_CFLAGS) $(UUID_CFLAGS) $(SECCOMP_CFLAGS)
+CONTROLLER_LIBS = src/libcontroller.a $(NVME_LIBS) $(VFIO_USER_LIBS) $(CONTROL_LIBS) $(BLOCK_LIBS) \
+	$(BASE_LIBS) $(UUID_LIBS) $(SECCOMP_LIBS)
+
+program_PROGRAMS += src/virtnvme-controller
+src_virtnvme_controller_SOURCES = src/controller/main.c
+src_virtnvme_controller_CPPFLAGS = $(src_libcontroller_a_CPPFLAGS)
+src_virtnvme_controller_LDADD = $(CONTROLLER_LIBS)

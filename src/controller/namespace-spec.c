@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "controller/namespace-spec.h"
+
+#include <ctype.h>
+#include <errno.h>
+
+#include "base/i18n.h"
+#include "base/options.h"
+
+static const char *const type_names[] = {
+	[NAMESPACE_FILE] = "file",
+	[NAMESPACE_BLOCK] = "block",
+	[NAMESPACE_MEMORY] = "memory",
+	[NAMESPACE_NULL] = "null",
+};
+
+static const char *const cache_names[] = {
+	[BLOCK_CACHE_NONE] = "none",
+	[BLOCK_CACHE_WRITEBACK] = "writeback",
+	[BLOCK_CACHE_WRITETHROUGH] = "writethrough",
+};
+
+static int find_name(const char *const *names, size_t count, const char *name, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		if (strlen(names[i]) == len && memcmp(names[i], name, len) == 0)
+			return i;
+	return -EINVAL;
+}
+
+static bool has_image(const struct namespace_spec *spec)
+{
+	return spec->type == NAMESPACE_FILE || spec->type == NAMESPACE_BLOCK;
+}
+
+static int parse_cache(struct namespace_spec *spec, const char *value, struct error **errp)
+{
+	int cache = find_name(cache_names, ARRAY_SIZE(cache_names), value, strlen(value));
+
+	if (cache < 0)
+		return error_set(errp, EINVAL, _("cache=%s: use none, writeback or writethrough"),
+				 value);
+	spec->file.cache = cache;
+	return 0;
+}
+
+static int parse_block_size(struct namespace_spec *spec, const char *value, struct error **errp)
+{
+	if (string_equal(value, "512"))
+		spec->nvme.block_size = 512;
+	else if (string_equal(value, "4096"))
+		spec->nvme.block_size = 4096;
+	else
+		return error_set(errp, EINVAL, _("block-size=%s: use 512 or 4096"), value);
+	return 0;
+}
+
+static int parse_setting(struct namespace_spec *spec, const char *setting, struct error **errp)
+{
+	if (string_has_prefix(setting, "block-size="))
+		return parse_block_size(spec, setting + strlen("block-size="), errp);
+	if (string_equal(setting, "read-only")) {
+		spec->nvme.read_only = spec->file.read_only = true;
+		return 0;
+	}
+	if (has_image(spec)) {
+		if (string_has_prefix(setting, "cache="))
+			return parse_cache(spec, setting + strlen("cache="), errp);
+		if (string_equal(setting, "discard=unmap")) {
+			spec->file.discard = true;
+			return 0;
+		}
+		if (string_equal(setting, "shareable")) {
+			spec->shareable = true;
+			return 0;
+		}
+	}
+	return error_set(errp, EINVAL, _("a namespace of type %s knows no \"%s\""),
+			 type_names[spec->type], setting);
+}
+
+/*
+ * The next piece of a list with commas, in which two commas are one in a piece. Returns the rest; NULL
+ * when this was the last piece. @piece has room for all of @text.
+ */
+static const char *next_piece(const char *text, char *piece)
+{
+	for (; *text; *piece++ = *text++) {
+		if (*text == ',' && *++text != ',') {
+			*piece = 0;
+			return text;
+		}
+	}
+	*piece = 0;
+	return NULL;
+}
+
+int namespace_spec_parse(const char *text, struct namespace_spec *ret, struct error **errp)
+{
+	const char *colon = strchr(text, ':'), *rest;
+	char piece[sizeof(ret->path)];
+	int type, r;
+
+	*ret = (struct namespace_spec){};
+	type = colon ? find_name(type_names, ARRAY_SIZE(type_names), text, colon - text) : -EINVAL;
+	if (type < 0)
+		return error_set(errp, EINVAL,
+				 _("namespace \"%s\": use file:PATH, block:PATH, memory:SIZE or "
+				   "null:SIZE"),
+				 text);
+	ret->type = type;
+	if (strlen(text) >= sizeof(piece))
+		return error_set(errp, EINVAL, _("a namespace of more than %zu characters"),
+				 sizeof(piece) - 1);
+	rest = next_piece(colon + 1, piece);
+	if (has_image(ret)) {
+		if (!piece[0])
+			return error_set(errp, EINVAL, _("namespace \"%s\": the path is missing"),
+					 text);
+		memcpy(ret->path, piece, sizeof(piece));
+	} else {
+		r = options_parse_size(piece, &ret->bytes, errp);
+		if (r < 0)
+			return r;
+	}
+	while (rest) {
+		rest = next_piece(rest, piece);
+		r = parse_setting(ret, piece, errp);
+		if (r < 0) {
+			error_prefix(errp, _("namespace \"%s\""), text);
+			return r;
+		}
+	}
+	return 0;
+}
+
+/* Two hexadecimal digits a byte, dashes allowed; a missing one is all zero. */
+static int parse_id(struct json_object *object, const char *key, uint8_t *id, unsigned bytes,
+		    struct error **errp)
+{
+	const char *text = json_string_or(object, key, NULL), *c;
+	unsigned digits = 0;
+
+	memset(id, 0, bytes);
+	for (c = text; c && *c; c++) {
+		if (*c == '-')
+			continue;
+		if (!isxdigit((unsigned char)*c) || digits == 2 * bytes)
+			break;
+		id[digits / 2] = id[digits / 2] << 4 |
+				 (isdigit((unsigned char)*c) ? *c - '0' : (*c | 0x20) - 'a' + 10);
+		digits++;
+	}
+	if (text && (*c || digits != 2 * bytes))
+		return error_set(errp, EINVAL, "\"%s\" is not %u hexadecimal digits: %s", key,
+				 2 * bytes, text);
+	return 0;
+}
+
+int namespace_spec_from_json(struct json_object *object, struct namespace_spec *ret,
+			     struct error **errp)
+{
+	const char *type = json_string(object, "type", errp);
+	const char *cache = json_string_or(object, "cache", "none");
+	uint64_t nsid;
+	int r;
+
+	*ret = (struct namespace_spec){};
+	if (!type)
+		return -EINVAL;
+	r = find_name(type_names, ARRAY_SIZE(type_names), type, strlen(type));
+	if (r < 0)
+		return error_set(errp, EINVAL, "unknown type of namespace \"%s\"", type);
+	ret->type = r;
+	r = json_u64(object, "nsid", &nsid, errp);
+	if (r < 0)
+		return r;
+	if (nsid > UINT32_MAX)
+		return error_set(errp, EINVAL, "there is no nsid %llu", (unsigned long long)nsid);
+	ret->nvme.nsid = nsid;
+	r = parse_cache(ret, cache, errp);
+	if (r < 0)
+		return r;
+	r = parse_id(object, "uuid", ret->nvme.uuid, sizeof(ret->nvme.uuid), errp);
+	if (r == 0)
+		r = parse_id(object, "nguid", ret->nvme.nguid, sizeof(ret->nvme.nguid), errp);
+	if (r == 0)
+		r = parse_id(object, "eui64", ret->nvme.eui64, sizeof(ret->nvme.eui64), errp);
+	if (r < 0)
+		return r;
+	ret->bytes = json_u64_or(object, "bytes", 0);
+	ret->nvme.block_size = MIN(json_u64_or(object, "block_size", 0), (uint64_t)UINT32_MAX);
+	ret->nvme.read_only = ret->file.read_only = json_bool_or(object, "read_only", false);
+	ret->file.discard = json_bool_or(object, "discard", false);
+	ret->shareable = json_bool_or(object, "shareable", false);
+	return 0;
+}
+
+struct block *namespace_spec_open(const struct namespace_spec *spec, int fd, struct error **errp)
+{
+	struct block *block = NULL;
+
+	if (has_image(spec) != (fd >= 0)) {
+		if (fd >= 0)
+			close(fd);
+		error_set(errp, EINVAL, "a namespace of type %s comes %s a descriptor",
+			  type_names[spec->type], has_image(spec) ? "with" : "without");
+		return NULL;
+	}
+	switch (spec->type) {
+	case NAMESPACE_FILE:
+	case NAMESPACE_BLOCK:
+		block = block_open_file(fd, &spec->file, errp);
+		break;
+	case NAMESPACE_MEMORY:
+		block = block_open_memory(spec->bytes, errp);
+		break;
+	case NAMESPACE_NULL:
+		block = block_open_null(spec->bytes);
+		if (!block)
+			error_set(errp, ENOMEM, _("out of memory"));
+		break;
+	}
+	return block;
+}

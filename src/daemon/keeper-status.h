@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DAEMON_KEEPER_STATUS_H
+#define DAEMON_KEEPER_STATUS_H
+
+#include "base/json.h"
+
+/* Reading a keeper's `status`. All borrowed from it. */
+
+/** keeper_status_controller() - by index; NULL when it has none such */
+struct json_object *keeper_status_controller(struct json_object *status, unsigned index);
+
+/** keeper_status_namespace() - of a controller (may be NULL) by nsid; NULL when there is none */
+struct json_object *keeper_status_namespace(struct json_object *controller, unsigned nsid);
+
+/** keeper_status_namespace_count() - of a controller (may be NULL) */
+size_t keeper_status_namespace_count(struct json_object *controller);
+
+/** keeper_status_connected() - has QEMU connected to a controller (may be NULL)? */
+bool keeper_status_connected(struct json_object *controller);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DAEMON_LIVE_H
+#define DAEMON_LIVE_H
+
+#include <libvirt/libvirt.h>
+
+#include "daemon/domain.h"
+
+/*
+ * The running domain: its live metadata is the wish, its keeper and QEMU are what is there. See
+ * live.c.
+ */
+
+/**
+ * live_reconcile() - make what is there what is wished
+ * @domain: its `work` is held
+ * @ret_ours: set to true when the running domain has something of ours
+ *
+ * A disk that cannot be had is marked failed in the live metadata; that is no error here.
+ */
+int live_reconcile(struct domain *domain, virDomainPtr dom, bool *ret_ours, struct error **errp);
+
+/** live_metadata() - our element of the running domain, record included; NULL with a sentence */
+struct metadata *live_metadata(struct domain *domain, virDomainPtr dom, struct error **errp);
+
+/**
+ * live_attach() - one disk more
+ * @wish: live_metadata() and the disk; taken over
+ * @index, @nsid: which it is
+ *
+ * Return: 0; -errno with a sentence, and then nothing of it is left in the live metadata.
+ */
+int live_attach(struct domain *domain, virDomainPtr dom, struct metadata *wish, unsigned index,
+		unsigned nsid, struct error **errp);
+
+/** live_detach() - @wish: live_metadata() without the disk; taken over */
+int live_detach(struct domain *domain, virDomainPtr dom, struct metadata *wish,
+		struct error **errp);
+
+#endif

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "daemon/loop.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+
+struct post {
+	struct post *next;
+	void (*run)(void *opaque);
+	void *opaque;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct post *first, **last = &first;
+static int wake_fd = -1;
+
+static int on_wake(sd_event_source *source, int fd, uint32_t revents, void *opaque)
+{
+	struct post *post, *next;
+
+	fd_eventfd_drain(fd);
+	pthread_mutex_lock(&lock);
+	post = first;
+	first = NULL;
+	last = &first;
+	pthread_mutex_unlock(&lock);
+
+	for (; post; post = next) {
+		next = post->next;
+		post->run(post->opaque);
+		free(post);
+	}
+	return 0;
+}
+
+int loop_init(sd_event *event)
+{
+	wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (wake_fd < 0)
+		return -errno;
+	return sd_event_add_io(event, NULL, wake_fd, EPOLLIN, on_wake, NULL);
+}
+
+void loop_post(void (*run)(void *opaque), void *opaque)
+{
+	struct post *post = calloc(1, sizeof(*post));
+
+	if (!post) {
+		log_error("out of memory: an answer is lost");
+		return;
+	}
+	post->run = run;
+	post->opaque = opaque;
+	pthread_mutex_lock(&lock);
+	*last = post;
+	last = &post->next;
+	pthread_mutex_unlock(&lock);
+	fd_eventfd_signal(wake_fd);
+}

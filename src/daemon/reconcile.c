@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "daemon/reconcile.h"
+
+#include <errno.h>
+
+#include "base/log.h"
+#include "daemon/definition.h"
+#include "daemon/keeper.h"
+#include "daemon/libvirt.h"
+#include "daemon/live.h"
+#include "daemon/pool.h"
+
+/*
+ * Theory of operation
+ *
+ * An event, a scan and a request all lead here, and only say which domain. What is to be done is
+ * found by comparing what libvirt says with what the keeper says; doing it again does nothing. So
+ * events may be lost, doubled or late.
+ *
+ * A domain is looked at by one thread at a time; while it is, further marks are gathered into one
+ * more look. Few threads: libvirtd serves five requests of a connection at a time.
+ */
+
+#define THREADS 4
+
+static struct pool *pool;
+
+int reconcile_init(void)
+{
+	pool = pool_new("reconcile", THREADS);
+	return pool ? 0 : -ENOMEM;
+}
+
+/* A start that began after libvirt was asked has made the keeper new again. */
+static void stop_leftover(struct domain *domain, unsigned epoch)
+{
+	_cleanup_json_ struct json_object *status = NULL;
+	_cleanup_error_ struct error *err = NULL;
+
+	if (domain_epoch(domain) != epoch)
+		return;
+	if (keeper_call(domain->uuid, "status", NULL, &status, NULL) < 0) {
+		domain_release(domain);
+		return;
+	}
+	/* libvirt may have lost sight of a domain; its guest goes on. */
+	if (json_bool_or(json_child(status, "qemu", json_type_object), "connected", false)) {
+		log_warning("%s: libvirt does not run it, but a QEMU uses its disks", domain->uuid);
+		return;
+	}
+	domain_release(domain);
+	log_info("%s: its domain does not run; stopping the keeper", domain->uuid);
+	if (keeper_stop(domain->uuid, &err) < 0)
+		log_warning("%s: %s", domain->uuid, error_message(err));
+}
+
+static void look_at_definition(struct domain *domain, virDomainPtr dom, bool *ret_ours)
+{
+	_cleanup_error_ struct error *err = NULL;
+	bool persistent = virDomainIsPersistent(dom) == 1;
+	static struct log_limit limit;
+	int r;
+
+	domain_set_name(domain, virDomainGetName(dom), persistent);
+	if (!persistent)
+		return;
+	r = definition_rewrite(domain, dom, ret_ours, &err);
+	if (r < 0 && r != -EAGAIN && log_limit_pass(&limit, "definition"))
+		log_warning("%s: %s", virDomainGetName(dom), error_message(err));
+}
+
+static void look_at(struct domain *domain)
+{
+	_cleanup_error_ struct error *err = NULL;
+	_cleanup_connection_ virConnectPtr conn = libvirt_connection(NULL);
+	_cleanup_virdomain_ virDomainPtr dom = NULL;
+	unsigned epoch = domain_epoch(domain);
+	bool ours = false;
+
+	if (!conn)
+		return; /* the next connection's scan comes back to it */
+	dom = virDomainLookupByUUIDString(conn, domain->uuid);
+	if (!dom) {
+		if (libvirt_error(NULL, "lookup") == -ENOENT) {
+			stop_leftover(domain, epoch);
+			domain_forget(domain);
+		}
+		return;
+	}
+	look_at_definition(domain, dom, &ours);
+	switch (virDomainIsActive(dom)) {
+	case 0:
+		stop_leftover(domain, epoch);
+		if (!ours)
+			domain_forget(domain);
+		break;
+	case 1:
+		if (live_reconcile(domain, dom, &ours, &err) < 0)
+			log_warning("%s: %s", virDomainGetName(dom), error_message(err));
+		if (!ours)
+			domain_forget(domain);
+		break;
+	}
+}
+
+static void run(void *opaque)
+{
+	struct domain *domain = opaque;
+
+	domain_begin(domain);
+	pthread_mutex_lock(&domain->work);
+	look_at(domain);
+	pthread_mutex_unlock(&domain->work);
+	if (domain_end(domain) && pool_submit(pool, run, domain) == 0)
+		return;
+	domain_put(domain);
+}
+
+void reconcile_request(const char *uuid)
+{
+	struct domain *domain = domain_get(uuid);
+
+	if (!domain)
+		return;
+	/* The reference goes with the queued work. */
+	if (!domain_mark(domain) || pool_submit(pool, run, domain) < 0)
+		domain_put(domain);
+}
+
+void reconcile_request_keepers(void)
+{
+	keeper_for_each(reconcile_request);
+}

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "keeper/device.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
+#include "base/i18n.h"
+#include "base/log.h"
+
+/* A call to the controller that has more to do when it is answered. */
+struct step {
+	struct device *device;
+	uint32_t nsid;	   /* of the namespace it is about; 0: the device itself */
+	bool whole_device; /* go on with the next namespace */
+	bool undo;	   /* a namespace that is not accepted is dropped */
+	device_done done;
+	void *opaque;
+};
+
+static struct device_namespace *find_namespace(struct device *device, uint32_t nsid)
+{
+	struct device_namespace *ns = device->namespaces;
+
+	while (ns && ns->config.nsid != nsid)
+		ns = ns->next;
+	return ns;
+}
+
+static void free_namespace(struct device_namespace *ns)
+{
+	image_release(&ns->image);
+	json_object_put(ns->json);
+	free(ns);
+}
+
+static void drop_namespace(struct device *device, uint32_t nsid)
+{
+	struct device_namespace **link = &device->namespaces, *ns;
+
+	while (*link && (*link)->config.nsid != nsid)
+		link = &(*link)->next;
+	ns = *link;
+	if (!ns)
+		return;
+	*link = ns->next;
+	free_namespace(ns);
+}
+
+/* Parsed, its image open and locked, in the list. */
+static struct device_namespace *new_namespace(struct device *device, struct json_object *json,
+					      struct error **errp)
+{
+	struct device_namespace *ns = calloc(1, sizeof(*ns)), **link;
+
+	if (!ns) {
+		error_set_errno(errp, ENOMEM, "namespace");
+		return NULL;
+	}
+	ns->image.lock_fd = -1;
+	ns->json = json_object_get(json);
+	if (namespace_config_parse(json, &ns->config, errp) < 0)
+		goto fail;
+	if (find_namespace(device, ns->config.nsid)) {
+		error_set(errp, EEXIST, _("controller %u has a namespace %u already"),
+			  device->config.index, ns->config.nsid);
+		goto fail;
+	}
+	if (image_acquire(&ns->image, &ns->config, errp) < 0)
+		goto fail;
+	for (link = &device->namespaces; *link; link = &(*link)->next)
+		;
+	*link = ns;
+	return ns;
+fail:
+	free_namespace(ns);
+	return NULL;
+}
+
+static void on_client(void *opaque, int fd)
+{
+	struct device *device = opaque;
+	int r = relay_set_client(device->relay, fd);
+
+	if (r < 0)
+		log_error("nvme%u: %s", device->config.index, strerror(-r));
+	else
+		log_info("nvme%u: QEMU is connected", device->config.index);
+}
+
+static void on_client_closed(void *opaque)
+{
+	struct device *device = opaque;
+
+	log_info("nvme%u: QEMU has closed the connection", device->config.index);
+}
+
+/* The process ends as well, or has: supervise.c will say so. */
+static void on_controller_closed(void *opaque, const char *why)
+{
+	struct device *device = opaque;
+
+	if (device->removing)
+		return;
+	log_error("nvme%u: the controller is lost: %s", device->config.index, why);
+}
+
+static const struct relay_ops relay_ops = { on_client_closed, on_controller_closed };
+
+static int make_socket(struct device *device, const struct device_options *options,
+		       struct error **errp)
+{
+	_cleanup_free_ char *path = NULL;
+	struct listener_options listener = {
+		.uid = options->config->uid,
+		.gid = options->config->gid,
+		.peer = options->peer,
+		.accepted = on_client,
+		.opaque = device,
+	};
+
+	if (asprintf(&path, "%s/nvme%u.sock", options->config->runtime_dir, device->config.index) <
+	    0) {
+		path = NULL;
+		return error_set_errno(errp, ENOMEM, "nvme%u", device->config.index);
+	}
+	listener.path = path;
+	device->listener = listener_new(options->event, &listener, errp);
+	return device->listener ? 0 : -EIO;
+}
+
+struct device *device_new(const struct device_options *options, struct json_object *json,
+			  struct error **errp)
+{
+	struct device *device = calloc(1, sizeof(*device));
+	size_t i, count;
+
+	if (!device) {
+		error_set_errno(errp, ENOMEM, "controller");
+		return NULL;
+	}
+	device->supervisor = options->supervisor;
+	device->json = json_object_get(json);
+	device->state_fd = -1;
+	if (controller_config_parse(json, &device->config, errp) < 0)
+		goto fail;
+	count = device->config.namespaces ? json_object_array_length(device->config.namespaces) : 0;
+	for (i = 0; i < count; i++)
+		if (!new_namespace(device, json_object_array_get_idx(device->config.namespaces, i),
+				   errp))
+			goto fail;
+	device->state_fd = memfd_create("virtnvme-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (device->state_fd < 0) {
+		error_set_errno(errp, errno, _("cannot create the state file"));
+		goto fail;
+	}
+	device->relay = relay_new(options->event, device->config.index, &relay_ops, device);
+	if (!device->relay) {
+		error_set_errno(errp, ENOMEM, _("cannot create the relay"));
+		goto fail;
+	}
+	if (make_socket(device, options, errp) < 0)
+		goto fail;
+	return device;
+fail:
+	device_free(device);
+	return NULL;
+}
+
+void device_free(struct device *device)
+{
+	if (!device)
+		return;
+	listener_free(device->listener);
+	relay_free(device->relay);
+	while (device->namespaces) {
+		struct device_namespace *ns = device->namespaces;
+
+		device->namespaces = ns->next;
+		free_namespace(ns);
+	}
+	if (device->state_fd >= 0)
+		close(device->state_fd);
+	json_object_put(device->json);
+	free(device);
+}
+
+/*
+ * Calls to the controller
+ */
+
+/* One that cannot even be made is answered like one that failed. */
+static void fail_step(struct step *step, struct error *err)
+{
+	if (step->undo)
+		drop_namespace(step->device, step->nsid);
+	step->done(step->opaque, NULL, err);
+	error_free(err);
+	free(step);
+}
+
+static struct step *new_step(struct device *device, uint32_t nsid, device_done done, void *opaque)
+{
+	struct step *step = calloc(1, sizeof(*step));
+
+	if (!step)
+		abort(); /* nobody could be told */
+	step->device = device;
+	step->nsid = nsid;
+	step->done = done;
+	step->opaque = opaque;
+	return step;
+}
+
+static void on_step(void *opaque, struct json_object *result, const struct error *err);
+
+static void call(struct step *step, const char *command, struct json_object *arguments,
+		 const int *fds, size_t fd_count)
+{
+	struct control_connection *connection = step->device->supervisor->connection;
+	struct error *err = NULL;
+
+	if (!connection) {
+		json_object_put(arguments);
+		error_set(&err, ENOTCONN, _("the controller process is not running"));
+		fail_step(step, err);
+		return;
+	}
+	control_connection_call(connection, command, arguments, fds, fd_count, on_step, step);
+}
+
+static struct json_object *namespace_arguments(const struct device *device, uint32_t nsid)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	json_add_u64(arguments, "index", device->config.index);
+	json_add_u64(arguments, "nsid", nsid);
+	return arguments;
+}
+
+static void send_namespace(struct step *step, struct device_namespace *ns)
+{
+	struct json_object *arguments = json_object_new_object();
+	_cleanup_close_ int fd = -1;
+	struct error *err = NULL;
+
+	json_add_u64(arguments, "index", step->device->config.index);
+	json_add(arguments, "namespace", namespace_config_for_controller(ns->json));
+	if (ns->config.type != NAMESPACE_MEMORY &&
+	    image_open(&ns->image, &ns->config, &fd, &err) < 0) {
+		json_object_put(arguments);
+		fail_step(step, err);
+		return;
+	}
+	/* No copy stays here: the kernel's knowledge of who is still at work depends on it. */
+	call(step, "add-namespace", arguments, &fd, fd >= 0 ? 1 : 0);
+}
+
+static void on_step(void *opaque, struct json_object *result, const struct error *err)
+{
+	struct step *step = opaque;
+	struct device_namespace *ns = find_namespace(step->device, step->nsid);
+
+	if (err) {
+		_cleanup_error_ struct error *named = NULL;
+
+		/* The controller has a descriptor and no name to complain about. */
+		if (ns && ns->config.path && !strstr(err->message, ns->config.path)) {
+			error_set(&named, err->code, "%s: %s", ns->config.path, error_message(err));
+			err = named;
+		}
+		if (step->undo)
+			drop_namespace(step->device, step->nsid);
+		step->done(step->opaque, NULL, err);
+		free(step);
+		return;
+	}
+	if (ns)
+		ns->capacity = json_u64_or(result, "capacity", ns->capacity);
+	if (step->whole_device) {
+		ns = ns ? ns->next : step->device->namespaces;
+		if (ns) {
+			step->nsid = ns->config.nsid;
+			send_namespace(step, ns);
+			return;
+		}
+	}
+	step->done(step->opaque, result, NULL);
+	free(step);
+}
+
+void device_start(struct device *device, device_done done, void *opaque)
+{
+	struct step *step = new_step(device, 0, done, opaque);
+	struct json_object *arguments;
+	_cleanup_close_ int channel = -1;
+	struct error *err = NULL;
+	int bulk, r;
+
+	step->whole_device = true;
+	r = relay_attach(device->relay, device->supervisor->generation, &channel, &bulk);
+	if (r < 0) {
+		error_set_errno(&err, -r, _("cannot connect nvme%u to the controller"),
+				device->config.index);
+		fail_step(step, err);
+		return;
+	}
+	arguments = json_object_new_object();
+	json_add_u64(arguments, "index", device->config.index);
+	json_add_string(arguments, "serial", device->config.serial);
+	json_add_string(arguments, "uuid", device->config.uuid);
+	json_add_u64(arguments, "queues", device->config.queues);
+	json_add_u64(arguments, "cntlid", device->config.index + 1);
+	call(step, "add-controller", arguments, (const int[]){ device->state_fd, channel, bulk },
+	     3);
+}
+
+void device_remove(struct device *device, device_done done, void *opaque)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	device->removing = true;
+	json_add_u64(arguments, "index", device->config.index);
+	call(new_step(device, 0, done, opaque), "remove-controller", arguments, NULL, 0);
+}
+
+void device_add_namespace(struct device *device, struct json_object *json, device_done done,
+			  void *opaque)
+{
+	struct step *step = new_step(device, 0, done, opaque);
+	struct device_namespace *ns;
+	struct error *err = NULL;
+
+	ns = new_namespace(device, json, &err);
+	if (!ns) {
+		fail_step(step, err);
+		return;
+	}
+	step->nsid = ns->config.nsid;
+	step->undo = true;
+	send_namespace(step, ns);
+}
+
+static void no_namespace(struct device *device, uint32_t nsid, device_done done, void *opaque)
+{
+	_cleanup_error_ struct error *err = NULL;
+
+	error_set(&err, ENOENT, _("controller %u has no namespace %u"), device->config.index, nsid);
+	done(opaque, NULL, err);
+}
+
+static void on_namespace_removed(void *opaque, struct json_object *result, const struct error *err)
+{
+	struct step *step = opaque;
+
+	if (!err)
+		drop_namespace(step->device, step->nsid);
+	step->done(step->opaque, result, err);
+	free(step);
+}
+
+void device_remove_namespace(struct device *device, uint32_t nsid, device_done done, void *opaque)
+{
+	struct step *outer;
+
+	if (!find_namespace(device, nsid)) {
+		no_namespace(device, nsid, done, opaque);
+		return;
+	}
+	outer = new_step(device, nsid, done, opaque);
+	call(new_step(device, nsid, on_namespace_removed, outer), "remove-namespace",
+	     namespace_arguments(device, nsid), NULL, 0);
+}
+
+void device_resize_namespace(struct device *device, uint32_t nsid, device_done done, void *opaque)
+{
+	if (!find_namespace(device, nsid)) {
+		no_namespace(device, nsid, done, opaque);
+		return;
+	}
+	call(new_step(device, nsid, done, opaque), "resize-namespace",
+	     namespace_arguments(device, nsid), NULL, 0);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef KEEPER_DEVICE_H
+#define KEEPER_DEVICE_H
+
+#include "keeper/images.h"
+#include "keeper/listener.h"
+#include "keeper/relay.h"
+#include "keeper/supervise.h"
+
+/*
+ * An NVMe controller of the domain, as the keeper has it: its socket, its relay, its state file and
+ * its namespaces' images. ("Controller" alone is the process that plays it.)
+ */
+struct device_namespace {
+	struct device_namespace *next;
+	struct json_object *json; /* `config` borrows from it */
+	struct namespace_config config;
+	struct image image;
+	uint64_t capacity; /* bytes, as the controller says */
+};
+
+struct device {
+	struct device *next;
+	struct supervisor *supervisor;
+	struct json_object *json;
+	struct controller_config config;
+	struct device_namespace *namespaces;
+	struct listener *listener;
+	struct relay *relay;
+	int state_fd;
+	bool removing; /* the relay's end is our own doing */
+};
+
+struct device_options {
+	sd_event *event;
+	const struct keeper_config *config;
+	struct supervisor *supervisor;
+	struct peer *peer;
+};
+
+/* Told once, later; @err: NULL on success, and borrowed like @result. */
+typedef void (*device_done)(void *opaque, struct json_object *result, const struct error *err);
+
+/** device_new() - open and lock its images, make its socket; the controller does not know it yet.
+ * @json: borrowed. NULL with a sentence */
+struct device *device_new(const struct device_options *options, struct json_object *json,
+			  struct error **errp);
+
+/** device_free() - the images are unlocked and the socket is gone; no call may be under way */
+void device_free(struct device *device);
+
+/**
+ * device_start() - add it, with its namespaces, to the controller of the moment
+ *
+ * For a first generation as for a successor, which gets the state file and what the relay
+ * remembers.
+ */
+void device_start(struct device *device, device_done done, void *opaque);
+
+/** device_remove() - take it from the controller again; the caller frees it when that is done */
+void device_remove(struct device *device, device_done done, void *opaque);
+
+/** device_add_namespace() - @json: borrowed. Nothing is left of it after a failure. */
+void device_add_namespace(struct device *device, struct json_object *json, device_done done,
+			  void *opaque);
+void device_remove_namespace(struct device *device, uint32_t nsid, device_done done, void *opaque);
+void device_resize_namespace(struct device *device, uint32_t nsid, device_done done, void *opaque);
+
+#endif

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "keeper/keeper.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/signalfd.h>
+
+#include "base/i18n.h"
+#include "base/log.h"
+
+/*
+ * Theory of operation
+ *
+ * Starting: everything that can fail without the controller is done first and in one go; then the
+ * controller gets its devices, asynchronously, and the ready line is written when it has all of
+ * them.
+ *
+ * The end has one way, keeper_stop(), whoever wants it: QEMU is gone, somebody said stop, the start
+ * failed. It closes the domain's connections, has the controller finish its I/O, and leaves the
+ * loop when the process has ended. Only then are the images unlocked: nobody may open an image
+ * that is still written to.
+ *
+ * An error of the guest's I/O is the controller's business; a controller that dies is not the end
+ * of the keeper, which goes on holding images and sockets as long as QEMU lives.
+ */
+#define START_TIMEOUT_US (20u * 1000000)
+
+void keeper_report(int *ready_fd, const struct error *err)
+{
+	_cleanup_json_ struct json_object *line = json_object_new_object();
+
+	if (*ready_fd < 0)
+		return;
+	if (err) {
+		struct json_object *error = json_object_new_object();
+
+		json_add_u64(error, "code", err->code);
+		json_add_string(error, "message", err->message);
+		json_add(line, "error", error);
+	} else {
+		json_add(line, "result", json_object_new_object());
+	}
+	if (dprintf(*ready_fd, "%s\n", json_text(line)) < 0)
+		log_warning("nobody waits for the ready line");
+	close(steal_fd(ready_fd));
+}
+
+struct device *keeper_find_device(struct keeper *keeper, uint64_t index)
+{
+	struct device *device = keeper->devices;
+
+	while (device && device->config.index != index)
+		device = device->next;
+	return device;
+}
+
+struct device *keeper_add_device(struct keeper *keeper, struct json_object *json,
+				 struct error **errp)
+{
+	const struct device_options options = {
+		.event = keeper->event,
+		.config = &keeper->config,
+		.supervisor = &keeper->supervisor,
+		.peer = &keeper->peer,
+	};
+	struct controller_config config;
+	struct device *device, **link;
+
+	/* Before the socket of the other one is replaced. */
+	if (controller_config_parse(json, &config, errp) < 0)
+		return NULL;
+	if (keeper_find_device(keeper, config.index)) {
+		error_set(errp, EEXIST, _("there is a controller %u already"), config.index);
+		return NULL;
+	}
+	device = device_new(&options, json, errp);
+	if (!device)
+		return NULL;
+	for (link = &keeper->devices; *link; link = &(*link)->next)
+		;
+	*link = device;
+	return device;
+}
+
+void keeper_drop_device(struct keeper *keeper, struct device *device)
+{
+	struct device **link = &keeper->devices;
+
+	while (*link != device)
+		link = &(*link)->next;
+	*link = device->next;
+	device_free(device);
+}
+
+static void end_start(struct keeper *keeper, const struct error *err)
+{
+	if (keeper->phase != KEEPER_STARTING)
+		return;
+	keeper->start_timer = sd_event_source_disable_unref(keeper->start_timer);
+	if (err) {
+		log_error("%s", err->message);
+		keeper_report(&keeper->ready_fd, err);
+		keeper_stop(keeper, "the start failed");
+		return;
+	}
+	keeper->phase = KEEPER_RUNNING;
+	log_info("ready");
+	keeper_report(&keeper->ready_fd, NULL);
+}
+
+static void on_device_started(void *opaque, struct json_object *result, const struct error *err)
+{
+	struct keeper *keeper = opaque;
+
+	keeper->starting--;
+	if (err || keeper->starting == 0)
+		end_start(keeper, err);
+}
+
+static int on_start_timer(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	_cleanup_error_ struct error *err = NULL;
+
+	error_set(&err, ETIMEDOUT,
+		  _("the controller process did not take its disks in time; "
+		    "see the log"));
+	end_start(opaque, err);
+	return 0;
+}
+
+static void on_peer_gone(void *opaque)
+{
+	keeper_stop(opaque, "QEMU has ended");
+}
+
+static void on_controller_ended(void *opaque, bool expected)
+{
+	struct keeper *keeper = opaque;
+	struct device *device;
+
+	if (keeper->phase == KEEPER_STOPPING) {
+		sd_event_exit(keeper->event, 0);
+		return;
+	}
+	if (keeper->phase == KEEPER_STARTING) {
+		_cleanup_error_ struct error *err = NULL;
+
+		error_set(&err, EIO, _("the controller process ended at once; see the log"));
+		end_start(keeper, err);
+		return;
+	}
+	/* Nobody will answer: a closed connection tells QEMU so at once, instead of having every
+	 * access wait for its timeout with the guest standing still. */
+	log_error("the domain's NVMe disks are gone until it is started again");
+	for (device = keeper->devices; device; device = device->next)
+		relay_close_client(device->relay);
+}
+
+static int on_sigterm(sd_event_source *source, const struct signalfd_siginfo *info, void *opaque)
+{
+	struct keeper *keeper = opaque;
+
+	/* A machine that shuts down ends QEMU as well, and that ends us. */
+	if (keeper->peer.pid)
+		log_notice("SIGTERM ignored: QEMU uses these disks");
+	else
+		keeper_stop(keeper, "SIGTERM");
+	return 0;
+}
+
+static int make_domain_sockets(struct keeper *keeper, struct error **errp)
+{
+	_cleanup_free_ char *qmp = NULL, *bus = NULL;
+	struct listener_options options = {
+		.uid = keeper->config.uid,
+		.gid = keeper->config.gid,
+		.peer = &keeper->peer,
+	};
+
+	if (asprintf(&qmp, "%s/qmp.sock", keeper->config.runtime_dir) < 0)
+		qmp = NULL;
+	if (asprintf(&bus, "%s/bus.sock", keeper->config.runtime_dir) < 0)
+		bus = NULL;
+	if (!qmp || !bus)
+		return error_set_errno(errp, ENOMEM, "%s", keeper->config.runtime_dir);
+	options.path = qmp;
+	keeper->monitor = monitor_new(keeper->event, &options, errp);
+	if (!keeper->monitor)
+		return -EIO;
+	options.path = bus;
+	keeper->vmstate = vmstate_new(keeper->event, &options, errp);
+	return keeper->vmstate ? 0 : -EIO;
+}
+
+static int make_devices(struct keeper *keeper, struct error **errp)
+{
+	size_t i, count = json_object_array_length(keeper->config.controllers);
+
+	for (i = 0; i < count; i++) {
+		struct json_object *json = json_object_array_get_idx(keeper->config.controllers, i);
+
+		if (!keeper_add_device(keeper, json, errp))
+			return -EIO;
+	}
+	return 0;
+}
+
+int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_config *config,
+		 int ready_fd, struct error **errp)
+{
+	struct device *device;
+	int r;
+
+	*keeper = (struct keeper){ .event = event, .config = *config, .ready_fd = ready_fd };
+	peer_init(&keeper->peer, event, keeper->config.peer_pidfile, on_peer_gone, keeper);
+	supervisor_init(&keeper->supervisor, event, &keeper->config, on_controller_ended, keeper);
+	r = sd_event_add_signal(event, &keeper->sigterm, SIGTERM, on_sigterm, keeper);
+	if (r >= 0)
+		r = sd_event_add_time_relative(event, &keeper->start_timer, CLOCK_MONOTONIC,
+					       START_TIMEOUT_US, 0, on_start_timer, keeper);
+	if (r < 0)
+		return error_set_errno(errp, -r, _("cannot start"));
+	if ((r = make_devices(keeper, errp)) < 0 || (r = make_domain_sockets(keeper, errp)) < 0)
+		return r;
+	keeper->requests = requests_new(keeper, errp);
+	if (!keeper->requests)
+		return -EIO;
+	r = supervisor_start(&keeper->supervisor, errp);
+	if (r < 0)
+		return r;
+	/* One more, so that the last word is not said while the others are being asked. */
+	keeper->starting = 1;
+	for (device = keeper->devices; device && keeper->phase == KEEPER_STARTING;
+	     device = device->next) {
+		keeper->starting++;
+		device_start(device, on_device_started, keeper);
+	}
+	on_device_started(keeper, NULL, NULL);
+	return 0;
+}
+
+void keeper_stop(struct keeper *keeper, const char *why)
+{
+	struct device *device;
+
+	if (keeper->phase == KEEPER_STOPPING)
+		return;
+	log_info("stopping: %s", why);
+	keeper->phase = KEEPER_STOPPING;
+	for (device = keeper->devices; device; device = device->next)
+		relay_close_client(device->relay);
+	monitor_free(steal_pointer(keeper->monitor));
+	vmstate_free(steal_pointer(keeper->vmstate));
+	if (keeper->supervisor.state == CONTROLLER_RUNNING)
+		supervisor_stop(&keeper->supervisor);
+	else
+		sd_event_exit(keeper->event, 0);
+}
+
+void keeper_done(struct keeper *keeper)
+{
+	requests_free(keeper->requests);
+	monitor_free(keeper->monitor);
+	vmstate_free(keeper->vmstate);
+	supervisor_done(&keeper->supervisor);
+	while (keeper->devices)
+		keeper_drop_device(keeper, keeper->devices);
+	peer_done(&keeper->peer);
+	sd_event_source_disable_unref(keeper->start_timer);
+	sd_event_source_disable_unref(keeper->sigterm);
+	json_object_put(keeper->config.json);
+}

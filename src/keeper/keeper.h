@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef KEEPER_KEEPER_H
+#define KEEPER_KEEPER_H
+
+#include "keeper/device.h"
+#include "keeper/monitor.h"
+#include "keeper/requests.h"
+#include "keeper/vmstate.h"
+
+enum keeper_phase {
+	KEEPER_STARTING,
+	KEEPER_RUNNING,
+	KEEPER_STOPPING,
+};
+
+/* A domain's keeper. */
+struct keeper {
+	sd_event *event;
+	struct keeper_config config;
+	enum keeper_phase phase;
+	int ready_fd; /* -1 once the answer has been given */
+	struct peer peer;
+	struct supervisor supervisor;
+	struct device *devices;
+	struct monitor *monitor;
+	struct vmstate *vmstate;
+	struct requests *requests;
+	unsigned starting; /* devices that the controller has not accepted yet */
+	sd_event_source *start_timer, *sigterm;
+};
+
+/**
+ * keeper_start() - make everything; the ready line is written when the controller has its devices
+ * @config: taken over
+ *
+ * Return: 0, or -errno with a sentence; then keeper_done() cleans up.
+ */
+int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_config *config,
+		 int ready_fd, struct error **errp);
+
+/** keeper_stop() - end the domain's I/O and leave the event loop; harmless the second time */
+void keeper_stop(struct keeper *keeper, const char *why);
+
+/** keeper_done() - release everything, images last */
+void keeper_done(struct keeper *keeper);
+
+/** keeper_report() - one line on the ready descriptor, which is closed; err NULL: success */
+void keeper_report(int *ready_fd, const struct error *err);
+
+struct device *keeper_find_device(struct keeper *keeper, uint64_t index);
+
+/** keeper_add_device() - not yet known to the controller; NULL with a sentence */
+struct device *keeper_add_device(struct keeper *keeper, struct json_object *json,
+				 struct error **errp);
+void keeper_drop_device(struct keeper *keeper, struct device *device);
+
+#endif

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "keeper/listener.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/i18n.h"
+#include "base/log.h"
+#include "control/channel.h"
+
+struct listener {
+	struct listener_options options;
+	char *path;
+	int fd;
+	sd_event_source *source;
+	bool used;
+};
+
+int listener_give_to(const char *path, uid_t uid, gid_t gid)
+{
+	if (geteuid() != 0 && uid == geteuid())
+		return 0;
+	return lchown(path, uid, gid) < 0 ? -errno : 0;
+}
+
+static int on_connection(sd_event_source *source, int listening, uint32_t revents, void *opaque)
+{
+	struct listener *listener = opaque;
+	_cleanup_close_ int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0) {
+		if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
+			log_guest(LOG_ERR, "%s: accept: %s", listener->path, strerror(errno));
+		return 0;
+	}
+	if (listener->used) {
+		log_guest(LOG_WARNING, "%s: a second client is refused", listener->path);
+		return 0;
+	}
+	if (peer_admit(listener->options.peer, fd) < 0)
+		return 0;
+	listener->used = true;
+	unlink(listener->path);
+	listener->options.accepted(listener->options.opaque, steal_fd(&fd));
+	return 0;
+}
+
+struct listener *listener_new(sd_event *event, const struct listener_options *options,
+			      struct error **errp)
+{
+	struct listener *listener = calloc(1, sizeof(*listener));
+	int r;
+
+	if (!listener) {
+		error_set_errno(errp, ENOMEM, "%s", options->path);
+		return NULL;
+	}
+	listener->options = *options;
+	listener->path = strdup(options->path);
+	listener->fd = listener->path ? control_listen(listener->path, 0600) : -ENOMEM;
+	r = listener->fd < 0 ? listener->fd : 0;
+	if (r == 0)
+		r = listener_give_to(listener->path, options->uid, options->gid);
+	if (r == 0)
+		r = sd_event_add_io(event, &listener->source, listener->fd, EPOLLIN, on_connection,
+				    listener);
+	if (r < 0) {
+		error_set_errno(errp, -r, _("cannot serve the socket %s"), options->path);
+		listener_free(listener);
+		return NULL;
+	}
+	return listener;
+}
+
+void listener_free(struct listener *listener)
+{
+	if (!listener)
+		return;
+	sd_event_source_disable_unref(listener->source);
+	if (listener->fd >= 0) {
+		close(listener->fd);
+		if (!listener->used)
+			unlink(listener->path);
+	}
+	free(listener->path);
+	free(listener);
+}
+
+bool listener_used(const struct listener *listener)
+{
+	return listener->used;
+}
+
+const char *listener_path(const struct listener *listener)
+{
+	return listener->path;
+}

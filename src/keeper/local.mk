@@ -1,0 +1,24 @@
+program_PROGRAMS += src/virtnvme-keeper
+noinst_LIBRARIES += src/libkeeper.a
+src_libkeeper_a_SOURCES = \
+	src/keeper/config.c src/keeper/config.h \
+	src/keeper/device.c src/keeper/device.h \
+	src/keeper/fd-store.c src/keeper/fd-store.h \
+	src/keeper/images.c src/keeper/images.h \
+	src/keeper/keeper.c src/keeper/keeper.h \
+	src/keeper/listener.c src/keeper/listener.h \
+	src/keeper/message-store.c src/keeper/message-store.h \
+	src/keeper/message.h \
+	src/keeper/monitor.c src/keeper/monitor.h \
+	src/keeper/peer.c src/keeper/peer.h \
+	src/keeper/relay.c src/keeper/relay.h \
+	src/keeper/requests.c src/keeper/requests.h \
+	src/keeper/runtime-dir.c src/keeper/runtime-dir.h \
+	src/keeper/supervise.c src/keeper/supervise.h \
+	src/keeper/vmstate.c src/keeper/vmstate.h
+src_libkeeper_a_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS) $(SYSTEMD_CFLAGS)
+KEEPER_LIBS = src/libkeeper.a $(CONTROL_LIBS) $(QMP_LIBS) $(BLOCK_LIBS)
+
+src_virtnvme_keeper_SOURCES = src/keeper/main.c
+src_virtnvme_keeper_CPPFLAGS = $(src_libkeeper_a_CPPFLAGS)
+src_virtnvme_keeper_LDADD = $(KEEPER_LIBS)

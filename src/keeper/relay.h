@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef KEEPER_RELAY_H
+#define KEEPER_RELAY_H
+
+#include <systemd/sd-event.h>
+
+#include "base/error.h"
+
+/* One vfio-user device between its client (QEMU) and its controller of the moment. */
+struct relay;
+
+/* Not called from inside a call of the owner's; the relay must not be freed in them. */
+struct relay_ops {
+	/* The client has gone, or was cut off for breaking the protocol. The channel to the
+	 * controller is closed as well. */
+	void (*client_closed)(void *opaque);
+	/* The controller closed its end or broke the protocol: the relay has detached it and keeps
+	 * the client's messages for the next one. */
+	void (*controller_closed)(void *opaque, const char *why);
+};
+
+struct relay *relay_new(sd_event *event, unsigned index, const struct relay_ops *ops, void *opaque);
+void relay_free(struct relay *relay);
+
+/** relay_set_client() - the accepted connection of QEMU, owned from here on; once in a relay's
+ * life. 0 or -errno */
+int relay_set_client(struct relay *relay, int fd);
+
+/**
+ * relay_attach() - make the channel to a new generation of the controller
+ * @ret_channel: the controller's end, to be sent to it and closed
+ * @ret_bulk: the bulk file, to be sent along; still the relay's
+ *
+ * What the new one must be told again, and the client's messages that its predecessor has not
+ * acknowledged, are sent to it.
+ *
+ * Return: 0; -ENOTRECOVERABLE when not everything could be remembered; or -errno.
+ */
+int relay_attach(struct relay *relay, unsigned generation, int *ret_channel, int *ret_bulk);
+
+/** relay_detach() - the controller is dead; what it has already answered still goes out */
+void relay_detach(struct relay *relay);
+
+/** relay_close_client() - end the device: both sides are closed; no callback */
+void relay_close_client(struct relay *relay);
+
+bool relay_has_client(const struct relay *relay);
+
+#endif

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "nvme/controller.h"
+
+#include <errno.h>
+
+#include "base/i18n.h"
+#include "base/log.h"
+#include "nvme/controller-private.h"
+#include "nvme/interrupt.h"
+
+/*
+ * Theory of operation
+ *
+ * A controller is stopped, running or stopping. Enabling is immediate: the control thread defines
+ * the admin queue, sends it to worker 0 and says RDY; a doorbell that comes before the call has run
+ * is found by it. Stopping (CC.EN 1 to 0, function level reset) is a round: every worker drops its
+ * queues, so that what completes late posts nothing, and reports when it has nothing in flight.
+ * After the last report the state is cleared and RDY goes. What arrives meanwhile, a reset or an
+ * enable, is looked at then.
+ */
+
+struct nvme_reset_waiter {
+	struct nvme_reset_waiter *next;
+	void (*done)(void *opaque);
+	void *opaque;
+};
+
+size_t nvme_controller_state_size(void)
+{
+	return sizeof(struct nvme_state);
+}
+
+static bool serial_is_valid(const char *serial)
+{
+	size_t len = strnlen(serial, 21);
+
+	if (!len || len > 20)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (serial[i] < ' ' || serial[i] > '~')
+			return false;
+	return true;
+}
+
+static int judge_config(const struct nvme_controller_config *config, const struct nvme_host *host,
+			struct error **errp)
+{
+	if (!serial_is_valid(config->serial))
+		return error_set(errp, EINVAL,
+				 _("a serial number is 1 to 20 printable ASCII characters"));
+	if (!config->queues || config->queues > NVME_MAX_IO_QUEUES)
+		return error_set(errp, EINVAL, _("a controller has 1 to %u queues, not %u"),
+				 NVME_MAX_IO_QUEUES, config->queues);
+	if (!config->vectors || config->vectors > NVME_MAX_QUEUES)
+		return error_set(errp, EINVAL, _("a controller has 1 to %u vectors, not %u"),
+				 NVME_MAX_QUEUES, config->vectors);
+	if (!host->workers || host->workers > NVME_MAX_WORKERS)
+		return error_set(errp, EINVAL, _("a controller has 1 to %u I/O threads, not %u"),
+				 NVME_MAX_WORKERS, host->workers);
+	return 0;
+}
+
+static void start_on_worker(struct nvme_host_call *call)
+{
+	struct nvme_controller *ctrl = container_of(call, struct nvme_controller, start_call);
+
+	nvme_cq_start(&ctrl->cqs[0], ctrl->workers[0]);
+	nvme_sq_start(&ctrl->sqs[0], &ctrl->cqs[0]);
+}
+
+/* A predecessor that died while it was being disabled has nothing left to drain. */
+static void adopt(struct nvme_controller *ctrl)
+{
+	struct nvme_state_registers *registers = &ctrl->state->registers;
+
+	ctrl->epoch = 1;
+	if (!(registers->csts & NVME_CSTS_RDY))
+		return;
+	if (registers->cc & NVME_CC_EN)
+		ctrl->phase = NVME_RUNNING;
+	else
+		nvme_state_reset(ctrl->state);
+}
+
+struct nvme_controller *nvme_controller_new(const struct nvme_controller_config *config,
+					    struct nvme_host *host, void *state,
+					    struct error **errp)
+{
+	_cleanup_free_ struct nvme_controller *ctrl = NULL;
+	bool is_new = !((struct nvme_state *)state)->magic;
+
+	if (judge_config(config, host, errp) < 0)
+		return NULL;
+	if (!is_new && nvme_state_judge(state, config->queues, config->vectors, errp) < 0)
+		return NULL;
+	ctrl = calloc(1, sizeof(*ctrl));
+	if (!ctrl) {
+		error_set_errno(errp, ENOMEM, _("controller %s"), config->serial);
+		return NULL;
+	}
+	ctrl->config = *config;
+	ctrl->host = host;
+	ctrl->state = state;
+	ctrl->start_call.run = start_on_worker;
+	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++) {
+		ctrl->sqs[id].id = ctrl->cqs[id].id = id;
+		ctrl->sqs[id].state = &ctrl->state->sqs[id];
+		ctrl->cqs[id].state = &ctrl->state->cqs[id];
+	}
+	if (is_new)
+		nvme_state_init(state);
+	else
+		adopt(ctrl);
+	return steal_pointer(ctrl);
+}
+
+void nvme_controller_free(struct nvme_controller *ctrl)
+{
+	if (!ctrl)
+		return;
+	for (unsigned i = 0; i < NVME_MAX_NAMESPACES; i++)
+		nvme_namespace_free(ctrl->namespaces[i]);
+	while (ctrl->reset_waiters) {
+		struct nvme_reset_waiter *waiter = ctrl->reset_waiters;
+
+		ctrl->reset_waiters = waiter->next;
+		free(waiter);
+	}
+	free(ctrl);
+}
+
+/* Section 7.6.1: what CC and AQA, ASQ, ACQ must say for the controller to become ready. */
+static bool can_start(const struct nvme_controller *ctrl)
+{
+	const struct nvme_state_registers *registers = &ctrl->state->registers;
+	uint32_t cc = registers->cc, sqs = NVME_AQA_ASQS(registers->aqa),
+		 cqs = NVME_AQA_ACQS(registers->aqa);
+
+	return !NVME_CC_CSS(cc) && !NVME_CC_MPS(cc) && !NVME_CC_AMS(cc) && sqs && cqs &&
+	       nvme_host_contains(ctrl->host, registers->asq, (size_t)(sqs + 1) << NVME_SQE_SHIFT,
+				  NVME_HOST_READ) &&
+	       nvme_host_contains(ctrl->host, registers->acq, (size_t)(cqs + 1) << NVME_CQE_SHIFT,
+				  NVME_HOST_WRITE);
+}
+
+static void start(struct nvme_controller *ctrl)
+{
+	struct nvme_state *state = ctrl->state;
+	struct nvme_state_registers *registers = &state->registers;
+
+	if (!can_start(ctrl)) {
+		log_guest(LOG_NOTICE,
+			  "guest enables the controller with an impossible admin queue "
+			  "or configuration: AQA 0x%x CC 0x%x",
+			  registers->aqa, registers->cc);
+		registers->csts = NVME_CSTS_CFS;
+		return;
+	}
+	state->sqs[0] = (struct nvme_state_sq){
+		.base = registers->asq,
+		.entries = NVME_AQA_ASQS(registers->aqa) + 1,
+	};
+	state->cqs[0] = (struct nvme_state_cq){
+		.base = registers->acq,
+		.entries = NVME_AQA_ACQS(registers->aqa) + 1,
+		.phase = 1,
+		.interrupts = true,
+	};
+	ctrl->epoch++;
+	ctrl->phase = NVME_RUNNING;
+	nvme_host_call(ctrl->host, 0, &ctrl->start_call);
+	registers->csts = NVME_CSTS_RDY;
+}
+
+static void stop(struct nvme_controller *ctrl)
+{
+	if (ctrl->phase == NVME_STOPPING)
+		return;
+	ctrl->phase = NVME_STOPPING;
+	ctrl->draining = ctrl->host->workers;
+	nvme_host_cancel_reads(ctrl->host, true);
+	for (unsigned i = 0; i < ctrl->host->workers; i++)
+		nvme_host_call(ctrl->host, i, &ctrl->workers[i]->stop_call);
+}
+
+static void finish_reset(struct nvme_controller *ctrl)
+{
+	struct nvme_reset_waiter *waiters = ctrl->reset_waiters;
+
+	ctrl->resetting = false;
+	ctrl->reset_waiters = NULL;
+	memset(&ctrl->state->registers, 0, sizeof(ctrl->state->registers));
+	while (waiters) {
+		struct nvme_reset_waiter *waiter = waiters;
+
+		waiters = waiter->next;
+		waiter->done(waiter->opaque);
+		free(waiter);
+	}
+}
+
+void nvme_controller_stopped(struct nvme_host_call *call)
+{
+	struct nvme_controller *ctrl = container_of(call, struct nvme_worker, stopped_call)->ctrl;
+
+	if (--ctrl->draining)
+		return;
+	nvme_host_cancel_reads(ctrl->host, false);
+	nvme_state_reset(ctrl->state);
+	ctrl->phase = NVME_STOPPED;
+	nvme_interrupt_update_intx(ctrl);
+	if (ctrl->resetting)
+		finish_reset(ctrl);
+	else if (ctrl->state->registers.cc & NVME_CC_EN)
+		start(ctrl);
+}
+
+void nvme_controller_set_cc(struct nvme_controller *ctrl, uint32_t cc)
+{
+	uint32_t *csts = &ctrl->state->registers.csts, old = ctrl->state->registers.cc;
+
+	if (ctrl->resetting)
+		return;
+	WRITE_ONCE(ctrl->state->registers.cc, cc);
+	if (cc & ~old & NVME_CC_EN && ctrl->phase == NVME_STOPPED)
+		start(ctrl);
+	else if (old & ~cc & NVME_CC_EN && ctrl->phase == NVME_RUNNING)
+		stop(ctrl);
+	else if (old & ~cc & NVME_CC_EN)
+		*csts &= ~NVME_CSTS_CFS;
+	if (NVME_CC_SHN(cc) && !NVME_CC_SHN(old))
+		nvme_shutdown_start(ctrl);
+}
+
+void nvme_controller_reset(struct nvme_controller *ctrl, void (*done)(void *opaque), void *opaque)
+{
+	struct nvme_reset_waiter **end = &ctrl->reset_waiters;
+
+	/* A guest can ask again and again while we drain: the same waiter waits once. */
+	for (; *end; end = &(*end)->next)
+		if ((*end)->done == done && (*end)->opaque == opaque)
+			return;
+	*end = calloc(1, sizeof(**end));
+	if (!*end)
+		abort();
+	(*end)->done = done;
+	(*end)->opaque = opaque;
+	ctrl->resetting = true;
+	stop(ctrl);
+}
+
+void nvme_controller_set_bus_master(struct nvme_controller *ctrl, bool on)
+{
+	if (ctrl->bus_master == on)
+		return;
+	__atomic_store_n(&ctrl->bus_master, on, __ATOMIC_SEQ_CST);
+	for (unsigned i = 0; on && i < ctrl->host->workers; i++)
+		nvme_host_kick(ctrl->host, i);
+}
+
+void nvme_controller_set_msix(struct nvme_controller *ctrl, bool enabled)
+{
+	__atomic_store_n(&ctrl->msix, enabled, __ATOMIC_SEQ_CST);
+	nvme_interrupt_update_intx(ctrl);
+}
+
+void nvme_controller_status(const struct nvme_controller *ctrl, uint32_t *ret_cc,
+			    uint32_t *ret_csts)
+{
+	*ret_cc = READ_ONCE(ctrl->state->registers.cc);
+	*ret_csts = READ_ONCE(ctrl->state->registers.csts);
+}

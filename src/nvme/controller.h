@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef NVME_CONTROLLER_H
+#define NVME_CONTROLLER_H
+
+#include "base/error.h"
+#include "block/block.h"
+#include "nvme/host.h"
+
+/*
+ * One NVMe I/O controller: the face that src/controller (the program) sees. See nvme/host.h for
+ * threads and memory.
+ *
+ * All that must outlive the process (registers, queues, features, namespaces, later commands in
+ * flight) is in one `struct nvme_state` of fixed, versioned layout (nvme/state.h), which the caller
+ * provides: a mapped memfd. Everything else in `struct nvme_controller` can be made again from it.
+ */
+struct nvme_controller;
+struct nvme_worker;
+
+struct nvme_controller_config {
+	char serial[21];  /* 1 to 20 printable ASCII characters */
+	char subnqn[224]; /* empty: derived from uuid */
+	uint8_t uuid[16]; /* of this controller: SUBNQN and ids that are not given derive from it */
+	uint16_t cntlid;
+	unsigned queues;  /* I/O queue pairs, 1 to 64 */
+	unsigned vectors; /* MSI-X vectors the PCI function has; queues + 1 normally */
+};
+
+struct nvme_namespace_config {
+	uint32_t nsid;	     /* 1 to NVME_MAX_NAMESPACES */
+	uint32_t block_size; /* logical: 512 or 4096; 0: 512, or 4096 when the image needs it */
+	uint8_t nguid[16];   /* all zero: derived (UUIDv5) from the controller's uuid and nsid */
+	uint8_t uuid[16];    /* the same */
+	uint8_t eui64[8];    /* all zero: none */
+	bool read_only;	     /* write protected whatever the image allows */
+};
+
+/** nvme_controller_state_size() - bytes of the state that the caller provides, zero-filled for a
+ * new controller */
+size_t nvme_controller_state_size(void);
+
+/**
+ * nvme_controller_new() - control thread
+ * @state: nvme_controller_state_size() bytes, shared memory, valid as long as the controller. All
+ *zero: a new controller after power-on reset. Else one left by a predecessor: judged first (magic,
+ *version, bounds).
+ *
+ * Return: NULL with a sentence.
+ */
+struct nvme_controller *nvme_controller_new(const struct nvme_controller_config *config,
+					    struct nvme_host *host, void *state,
+					    struct error **errp);
+/** nvme_controller_free() - workers have stopped; blocks are closed by the caller afterwards */
+void nvme_controller_free(struct nvme_controller *ctrl);
+
+/*
+ * Namespaces; control thread. Attaching and detaching raise the Namespace Attribute Changed event
+ * where enabled.
+ */
+
+/** nvme_controller_attach() - the block stays the caller's; a bad size or block size is refused
+ * with a sentence */
+int nvme_controller_attach(struct nvme_controller *ctrl, const struct nvme_namespace_config *config,
+			   struct block *block, struct error **errp);
+
+/**
+ * nvme_controller_detach() - no new command reaches the namespace; @done is called on the control
+ *thread when the last one in flight is over, and only then the block may be closed
+ *
+ * Return: 0 or -ENOENT.
+ */
+int nvme_controller_detach(struct nvme_controller *ctrl, uint32_t nsid, void (*done)(void *opaque),
+			   void *opaque);
+
+/** nvme_controller_resized() - the block's capacity has changed (after block_refresh()) */
+int nvme_controller_resized(struct nvme_controller *ctrl, uint32_t nsid);
+
+/*
+ * The PCI function's side; control thread.
+ */
+
+#define NVME_BAR0_SIZE                                                                             \
+	(16 * KiB) /* StorNVMe wants at least 16 KiB; registers, doorbells at 4096 (DSTRD 0) */
+#define NVME_BAR0_DOORBELLS 4096
+
+/*
+ * For the configuration space; Identify Controller repeats the vendors. Guests bind by the class
+ * code. There is no PCI vendor id of our own; this one is unassigned, and QEMU's own devices without
+ * one use it. Not the id of QEMU's NVMe controller, 1b36:0010: Linux distrusts the namespace ids of
+ * that one (NVME_QUIRK_BOGUS_NID) and hides them.
+ */
+#define NVME_PCI_VENDOR		  0x1234
+#define NVME_PCI_DEVICE		  0x4e56
+#define NVME_PCI_SUBSYSTEM_VENDOR NVME_PCI_VENDOR
+#define NVME_PCI_SUBSYSTEM	  NVME_PCI_DEVICE
+
+/**
+ * nvme_controller_read() - a register read
+ * @offset: into BAR0, naturally aligned for @len 4 or 8; anything else reads as zeroes and is
+ * logged
+ */
+void nvme_controller_read(struct nvme_controller *ctrl, uint64_t offset, void *buf, size_t len);
+
+/** nvme_controller_write() - a register or doorbell write; the same rules */
+void nvme_controller_write(struct nvme_controller *ctrl, uint64_t offset, const void *buf,
+			   size_t len);
+
+/**
+ * nvme_controller_reset() - function level, conventional or DEVICE_RESET: everything back to
+ * power-on
+ * @done: on the control thread, when no command is in flight and no write to guest memory can come
+ * any more
+ *
+ * Returns before it is over. Resets that come meanwhile join it; the same @done with the same
+ * @opaque is then called once.
+ */
+void nvme_controller_reset(struct nvme_controller *ctrl, void (*done)(void *opaque), void *opaque);
+
+/** nvme_controller_set_bus_master() - PCI command register; off: no DMA, commands stay unfetched */
+void nvme_controller_set_bus_master(struct nvme_controller *ctrl, bool on);
+
+/** nvme_controller_set_msix() - MSI-X on or off (off: INTx by pending CQs and INTMS/INTMC) */
+void nvme_controller_set_msix(struct nvme_controller *ctrl, bool enabled);
+
+/*
+ * Workers: called on their own thread only. All of them exist before the first call of the PCI
+ * function's side, and until the last.
+ */
+
+/** nvme_worker_new() - worker @index of the host's; its requests go through @ring */
+struct nvme_worker *nvme_worker_new(struct nvme_controller *ctrl, unsigned index,
+				    struct block_ring *ring);
+/** nvme_worker_free() - the thread is about to end; nothing in flight */
+void nvme_worker_free(struct nvme_worker *worker);
+
+/** nvme_worker_poll() - fetch and execute what the owned SQs hold. Return: whether there was
+ * anything to do. */
+bool nvme_worker_poll(struct nvme_worker *worker);
+
+/**
+ * nvme_worker_arm() - before sleeping: from here on a doorbell kicks
+ *
+ * Return: false if something came in meanwhile: poll again instead. The next poll disarms.
+ */
+bool nvme_worker_arm(struct nvme_worker *worker);
+
+/** nvme_worker_in_flight() - commands fetched and not completed */
+unsigned nvme_worker_in_flight(const struct nvme_worker *worker);
+
+/*
+ * What a user sees: relaxed counters, readable from any thread.
+ */
+struct nvme_namespace_counters {
+	uint64_t read_commands, read_bytes, write_commands, write_bytes, flush_commands, errors;
+};
+
+/** nvme_controller_counters() - 0 or -ENOENT */
+int nvme_controller_counters(const struct nvme_controller *ctrl, uint32_t nsid,
+			     struct nvme_namespace_counters *ret);
+
+/** nvme_controller_status() - CC and CSTS as the guest sees them, for `info` */
+void nvme_controller_status(const struct nvme_controller *ctrl, uint32_t *ret_cc,
+			    uint32_t *ret_csts);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef NVME_DATA_POINTER_H
+#define NVME_DATA_POINTER_H
+
+#include "block/block.h"
+#include "nvme/limits.h"
+#include "nvme/spec.h"
+
+struct nvme_request;
+struct nvme_worker;
+
+/* A piece of guest memory, contiguous in its addresses. */
+struct nvme_segment {
+	uint64_t iova;
+	uint32_t len;
+};
+
+/* A page more than MDTS has, for an offset into the first. */
+#define NVME_MAX_SEGMENTS (NVME_MAX_TRANSFER / NVME_PAGE_SIZE + 1)
+_Static_assert(NVME_MAX_SEGMENTS <= BLOCK_MAX_IOV, "a segment may need an iovec");
+
+/*
+ * Three answers in one: 0, the status that the command ends with (positive), or -errno: -EAGAIN (no
+ * bounce buffer, try again later), -ECANCELED (a reset came, drop the command).
+ */
+typedef int nvme_result;
+
+/**
+ * nvme_data_pointer_walk() - the segments that PRP1 and PRP2 name
+ * @bytes: 1 to NVME_MAX_TRANSFER
+ * @segments: room for NVME_MAX_SEGMENTS; neighbours are merged
+ *
+ * Reads the PRP lists, so it may wait (a pause point), but resolves nothing.
+ */
+nvme_result nvme_data_pointer_walk(struct nvme_worker *worker, uint64_t prp1, uint64_t prp2,
+				   size_t bytes, struct nvme_segment *segments,
+				   unsigned *ret_count);
+
+/**
+ * nvme_data_pointer_map() - make the request's memory ready for the block layer: in place, else
+ *through a bounce buffer (which a write's data is in then)
+ * @write: to the namespace, so from the guest's memory
+ * @alignment: of every address and length, as the block layer wants
+ *
+ * Sets request->iov and block.iov, block.iovcnt. No pause point follows its resolving, so submit at
+ * once.
+ */
+nvme_result nvme_data_pointer_map(struct nvme_request *request, size_t bytes, bool write,
+				  uint32_t alignment);
+
+/** nvme_data_pointer_reply() - copy @data to the guest: the answer of an admin command */
+nvme_result nvme_data_pointer_reply(struct nvme_request *request, const void *data, size_t bytes);
+
+/** nvme_segments_write() - copy to the guest. 0 or -EFAULT, nothing written then. */
+int nvme_segments_write(struct nvme_worker *worker, const struct nvme_segment *segments,
+			unsigned count, const void *data);
+
+/** nvme_segments_read() - copy from the guest; may wait. 0 or what nvme_host_read() says. */
+int nvme_segments_read(struct nvme_worker *worker, const struct nvme_segment *segments,
+		       unsigned count, void *data);
+
+#endif

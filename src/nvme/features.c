@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "nvme/features.h"
+
+#include "nvme/controller-private.h"
+#include "nvme/identify.h"
+
+enum select {
+	SELECT_CURRENT,
+	SELECT_DEFAULT,
+	SELECT_SAVED,
+	SELECT_SUPPORTED,
+};
+
+#define CHANGEABLE (1u << 2)
+
+/* Temperature Threshold, figure 273 */
+#define THRESHOLD(cdw11) ((cdw11)&0xffff)
+#define SENSOR(cdw11)	 (((cdw11) >> 16) & 15) /* 0: composite, 15: all */
+#define TYPE(cdw11)	 (((cdw11) >> 20) & 3)	/* 0: over, 1: under */
+
+void nvme_features_reset(struct nvme_state_features *features)
+{
+	*features = (struct nvme_state_features){
+		.over_temperature = NVME_WARNING_TEMPERATURE,
+		.write_cache = 1,
+	};
+}
+
+static uint32_t queues(const struct nvme_controller *ctrl)
+{
+	return (ctrl->config.queues - 1) | (ctrl->config.queues - 1) << 16;
+}
+
+static bool vector_is_valid(const struct nvme_controller *ctrl, uint32_t cdw11)
+{
+	return (cdw11 & 0xffff) < ctrl->config.vectors;
+}
+
+/* Features that are one number each, with the bits of it that can be set. */
+static uint32_t *number(struct nvme_state_features *features, uint8_t id, uint32_t *ret_bits)
+{
+	switch (id) {
+	case NVME_FEATURE_ARBITRATION:
+		*ret_bits = 0xffffff07;
+		return &features->arbitration;
+	case NVME_FEATURE_POWER:
+		*ret_bits = 0xe0; /* workload hint; the only state is 0 */
+		return &features->power;
+	case NVME_FEATURE_ERROR_RECOVERY:
+		*ret_bits = 0xffff;
+		return &features->error_recovery;
+	case NVME_FEATURE_WRITE_CACHE:
+		*ret_bits = 1;
+		return &features->write_cache;
+	case NVME_FEATURE_COALESCING:
+		*ret_bits = 0xffff;
+		return &features->coalescing;
+	case NVME_FEATURE_WRITE_ATOMICITY:
+		*ret_bits = 1;
+		return &features->write_atomicity;
+	case NVME_FEATURE_ASYNC_EVENT:
+		*ret_bits = 0xff | NVME_EVENT_NAMESPACE_MASK;
+		return &features->async_event;
+	default:
+		return NULL;
+	}
+}
+
+static uint32_t *threshold(struct nvme_state_features *features, uint32_t cdw11, bool set)
+{
+	if (SENSOR(cdw11) && !(set && SENSOR(cdw11) == 15))
+		return NULL;
+	switch (TYPE(cdw11)) {
+	case 0:
+		return &features->over_temperature;
+	case 1:
+		return &features->under_temperature;
+	default:
+		return NULL;
+	}
+}
+
+static uint64_t *vector_word(struct nvme_state_features *features, unsigned vector)
+{
+	return &features->vectors_uncoalesced[vector / 64];
+}
+
+static nvme_status get(struct nvme_request *request, struct nvme_state_features *features)
+{
+	const struct nvme_controller *ctrl = request->worker->ctrl;
+	uint32_t cdw11 = request->command.cdw11, bits, *value;
+	uint8_t id = request->command.cdw10 & 0xff;
+
+	switch (id) {
+	case NVME_FEATURE_QUEUES:
+		request->result = queues(ctrl);
+		return 0;
+	case NVME_FEATURE_TEMPERATURE:
+		value = threshold(features, cdw11, false);
+		break;
+	case NVME_FEATURE_VECTOR:
+		if (!vector_is_valid(ctrl, cdw11))
+			return nvme_invalid_field(request, cdw11);
+		cdw11 &= 0xffff;
+		request->result = cdw11 | (*vector_word(features, cdw11) >> (cdw11 % 64) & 1) << 16;
+		return 0;
+	default:
+		value = number(features, id, &bits);
+		if (!value)
+			return nvme_invalid_field(request, cdw10);
+	}
+	if (!value)
+		return nvme_invalid_field(request, cdw11);
+	request->result = *value;
+	return 0;
+}
+
+void nvme_features_get(struct nvme_request *request)
+{
+	struct nvme_state_features defaults;
+	struct nvme_state_features *current = &request->worker->ctrl->state->features;
+	nvme_status status;
+
+	nvme_features_reset(&defaults);
+	switch (request->command.cdw10 >> 8 & 7) {
+	case SELECT_CURRENT:
+		status = get(request, current);
+		break;
+	case SELECT_DEFAULT:
+	case SELECT_SAVED: /* nothing was ever saved: section 5.15 says the default then */
+		status = get(request, &defaults);
+		break;
+	case SELECT_SUPPORTED:
+		status = get(request, current);
+		request->result = CHANGEABLE;
+		break;
+	default:
+		status = nvme_invalid_field(request, cdw10);
+	}
+	if (status)
+		request->result = 0;
+	nvme_request_complete(request, status);
+}
+
+/* Section 5.21.1.7: once, and before there are any I/O queues. */
+static nvme_status set_queues(struct nvme_request *request)
+{
+	struct nvme_controller *ctrl = request->worker->ctrl;
+	uint32_t cdw11 = request->command.cdw11;
+
+	if ((cdw11 & 0xffff) == 0xffff || cdw11 >> 16 == 0xffff)
+		return nvme_invalid_field(request, cdw11);
+	for (unsigned id = 1; id < NVME_MAX_QUEUES; id++)
+		if (ctrl->state->sqs[id].entries || ctrl->state->cqs[id].entries)
+			return NVME_COMMAND_SEQUENCE_ERROR | NVME_DNR;
+	request->result = queues(ctrl);
+	return 0;
+}
+
+static nvme_status set_vector(struct nvme_request *request)
+{
+	struct nvme_controller *ctrl = request->worker->ctrl;
+	unsigned vector = request->command.cdw11 & 0xffff;
+	uint64_t bit = 1ULL << (vector % 64), *word;
+
+	if (!vector_is_valid(ctrl, vector))
+		return nvme_invalid_field(request, cdw11);
+	word = vector_word(&ctrl->state->features, vector);
+	if (request->command.cdw11 >> 16 & 1)
+		*word |= bit;
+	else
+		*word &= ~bit;
+	return 0;
+}
+
+static nvme_status set(struct nvme_request *request)
+{
+	struct nvme_state_features *features = &request->worker->ctrl->state->features;
+	uint32_t cdw11 = request->command.cdw11, bits, *value;
+	uint8_t id = request->command.cdw10 & 0xff;
+
+	switch (id) {
+	case NVME_FEATURE_QUEUES:
+		return set_queues(request);
+	case NVME_FEATURE_VECTOR:
+		return set_vector(request);
+	case NVME_FEATURE_TEMPERATURE:
+		value = threshold(features, cdw11, true);
+		if (!value)
+			return nvme_invalid_field(request, cdw11);
+		*value = THRESHOLD(cdw11);
+		return 0;
+	case NVME_FEATURE_POWER:
+		if (cdw11 & 0x1f)
+			return nvme_invalid_field(request, cdw11);
+		break;
+	}
+	value = number(features, id, &bits);
+	if (!value)
+		return nvme_invalid_field(request, cdw10);
+	WRITE_ONCE(*value, cdw11 & bits);
+	return 0;
+}
+
+void nvme_features_set(struct nvme_request *request)
+{
+	nvme_status status;
+
+	if (request->command.cdw10 & NVME_FEATURE_SAVE)
+		status = NVME_FEATURE_NOT_SAVEABLE | NVME_DNR;
+	else
+		status = set(request);
+	nvme_request_complete(request, status);
+}

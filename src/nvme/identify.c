@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "nvme/identify.h"
+
+#include <stdio.h>
+#include <uuid.h>
+
+#include "nvme/controller-private.h"
+
+#define PAGE_BYTES 4096
+
+/* A page of any of the data structures, zeroes at first. */
+union page {
+	uint8_t bytes[PAGE_BYTES];
+	uint32_t nsids[PAGE_BYTES / sizeof(uint32_t)];
+	struct nvme_identify_controller controller;
+	struct nvme_identify_namespace namespace;
+};
+
+void nvme_identify_pad(char *field, size_t size, const char *text)
+{
+	size_t len = strnlen(text, size);
+
+	memcpy(field, text, len);
+	memset(field + len, ' ', size - len);
+}
+
+static void identify_nqn(const struct nvme_controller_config *config, char *nqn, size_t size)
+{
+	char text[UUID_STR_LEN];
+
+	if (config->subnqn[0]) {
+		snprintf(nqn, size, "%s", config->subnqn);
+		return;
+	}
+	uuid_unparse_lower(config->uuid, text);
+	snprintf(nqn, size, "nqn.2014-08.org.nvmexpress:uuid:%s", text);
+}
+
+static void identify_controller(const struct nvme_controller *ctrl,
+				struct nvme_identify_controller *id)
+{
+	id->vid = NVME_PCI_VENDOR;
+	id->ssvid = NVME_PCI_SUBSYSTEM_VENDOR;
+	nvme_identify_pad(id->sn, sizeof(id->sn), ctrl->config.serial);
+	nvme_identify_pad(id->mn, sizeof(id->mn), NVME_MODEL);
+	nvme_identify_pad(id->fr, sizeof(id->fr), NVME_FIRMWARE);
+	id->rab = 5;
+	id->mdts = NVME_MDTS_SHIFT;
+	id->cntlid = ctrl->config.cntlid;
+	id->ver = NVME_VS_1_4;
+	id->oaes = NVME_OAES_NAMESPACE;
+	id->cntrltype = NVME_CNTRLTYPE_IO;
+	id->acl = 3;
+	id->aerl = NVME_MAX_ASYNC_EVENTS - 1;
+	id->frmw = NVME_FRMW_SLOTS(1) | NVME_FRMW_SLOT1_READ_ONLY;
+	id->lpa = NVME_LPA_EXTENDED;
+	id->elpe = NVME_ERROR_LOG_ENTRIES - 1;
+	id->wctemp = NVME_WARNING_TEMPERATURE;
+	id->cctemp = NVME_CRITICAL_TEMPERATURE;
+	id->sqes = NVME_SQE_SHIFT << 4 | NVME_SQE_SHIFT;
+	id->cqes = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;
+	id->nn = NVME_MAX_NAMESPACES;
+	id->oncs = NVME_ONCS_SAVE_SELECT;
+	/* A guest looks once, and a namespace with a volatile cache may be attached later: without
+	 * this bit it would never be flushed. */
+	id->vwc = NVME_VWC_PRESENT | NVME_VWC_FLUSH_ALL_REFUSED;
+	identify_nqn(&ctrl->config, id->subnqn, sizeof(id->subnqn));
+	id->psd[0].max_power = 2500;
+	id->psd[0].entry_latency = 16;
+	id->psd[0].exit_latency = 4;
+}
+
+static void identify_namespace(const struct nvme_namespace *ns, struct nvme_identify_namespace *id)
+{
+	id->nsze = id->ncap = id->nuse = READ_ONCE(ns->blocks);
+	id->nsattr = ns->read_only ? NVME_NSATTR_WRITE_PROTECTED : 0;
+	memcpy(id->nguid, ns->nguid, sizeof(id->nguid));
+	memcpy(id->eui64, ns->eui64, sizeof(id->eui64));
+	id->lbaf[0].data_shift = ns->block_shift;
+}
+
+static void identify_active(struct nvme_controller *ctrl, uint32_t after, uint32_t *list)
+{
+	for (uint32_t nsid = 1; nsid <= NVME_MAX_NAMESPACES; nsid++)
+		if (nsid > after && nvme_namespace_find(ctrl, nsid))
+			*list++ = nsid;
+}
+
+static uint8_t *add_descriptor(uint8_t *at, uint8_t type, const uint8_t *id, uint8_t len)
+{
+	at[0] = type;
+	at[1] = len;
+	memcpy(at + 4, id, len);
+	return at + 4 + len;
+}
+
+static void identify_descriptors(const struct nvme_namespace *ns, uint8_t *at)
+{
+	static const uint8_t none[sizeof(ns->eui64)];
+
+	if (memcmp(ns->eui64, none, sizeof(none)))
+		at = add_descriptor(at, NVME_NIDT_EUI64, ns->eui64, sizeof(ns->eui64));
+	at = add_descriptor(at, NVME_NIDT_NGUID, ns->nguid, sizeof(ns->nguid));
+	add_descriptor(at, NVME_NIDT_UUID, ns->uuid, sizeof(ns->uuid));
+}
+
+static nvme_status fill(struct nvme_request *request, union page *page)
+{
+	struct nvme_controller *ctrl = request->worker->ctrl;
+	uint32_t nsid = request->command.nsid;
+	struct nvme_namespace *ns = nvme_namespace_find(ctrl, nsid);
+	bool possible = nsid && nsid <= NVME_MAX_NAMESPACES;
+
+	switch (request->command.cdw10 & 0xff) {
+	case NVME_CNS_CONTROLLER:
+		identify_controller(ctrl, &page->controller);
+		return 0;
+	case NVME_CNS_NAMESPACE:
+		if (!possible)
+			return NVME_INVALID_NAMESPACE | NVME_DNR;
+		if (ns) /* else zeroes: not active */
+			identify_namespace(ns, &page->namespace);
+		return 0;
+	case NVME_CNS_ACTIVE_LIST:
+		if (nsid >= NVME_NSID_ALL - 1)
+			return NVME_INVALID_NAMESPACE | NVME_DNR;
+		identify_active(ctrl, nsid, page->nsids);
+		return 0;
+	case NVME_CNS_DESCRIPTORS:
+		if (!possible)
+			return NVME_INVALID_NAMESPACE | NVME_DNR;
+		if (!ns)
+			return nvme_invalid_field(request, nsid);
+		identify_descriptors(ns, page->bytes);
+		return 0;
+	default:
+		return nvme_invalid_field(request, cdw10);
+	}
+}
+
+void nvme_identify(struct nvme_request *request)
+{
+	union page page = { 0 };
+	nvme_result result = fill(request, &page);
+
+	if (!result)
+		result = nvme_data_pointer_reply(request, &page, sizeof(page));
+	nvme_request_finish(request, result);
+}

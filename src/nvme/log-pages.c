@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "nvme/log-pages.h"
+
+#include "nvme/async-event.h"
+#include "nvme/controller-private.h"
+#include "nvme/identify.h"
+
+/* The longest page, and longer than MDTS allows nothing is asked for. */
+#define MAX_PAGE 4096
+_Static_assert(NVME_ERROR_LOG_ENTRIES * sizeof(struct nvme_error_entry) <= MAX_PAGE, "error log");
+_Static_assert(NVME_CHANGED_NAMESPACES_MAX * sizeof(uint32_t) <= MAX_PAGE, "changed namespaces");
+
+/*
+ * The error log has many writers and one reader (worker 0). An entry is words; its number is stored
+ * last, and read before and after the others.
+ */
+nvme_status nvme_log_pages_add_error(const struct nvme_request *request, nvme_status status)
+{
+	struct nvme_state *state = request->worker->ctrl->state;
+	const struct nvme_command *command = &request->command;
+	uint64_t number = __atomic_add_fetch(&state->error_count, 1, __ATOMIC_RELAXED);
+	uint64_t *slot = state->errors[number % NVME_ERROR_LOG_ENTRIES], words[8];
+	bool has_lba = request->sq->id && command->opcode != NVME_IO_FLUSH;
+	const struct nvme_error_entry entry = {
+		.sqid = request->sq->id,
+		.cid = command->cid,
+		.status = (status | NVME_MORE) << 1,
+		.location = request->error_location,
+		.lba = has_lba ? command->cdw10 | (uint64_t)command->cdw11 << 32 : 0,
+		.nsid = command->nsid,
+	};
+
+	memcpy(words, &entry, sizeof(words));
+	STORE_RELEASE(slot[0], 0);
+	for (unsigned i = 1; i < ARRAY_SIZE(words); i++)
+		STORE_RELEASE(slot[i], words[i]);
+	STORE_RELEASE(slot[0], number);
+	return NVME_MORE;
+}
+
+static bool copy_error(uint64_t *slot, uint64_t number, struct nvme_error_entry *ret)
+{
+	uint64_t words[8];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
+		words[i] = LOAD_ACQUIRE(slot[i]);
+	if (words[0] != number || LOAD_ACQUIRE(slot[0]) != number)
+		return false;
+	memcpy(ret, words, sizeof(*ret));
+	return true;
+}
+
+/* The newest first. */
+static void error_page(struct nvme_state *state, void *page)
+{
+	struct nvme_error_entry *entry = page;
+	uint64_t newest = LOAD_ACQUIRE(state->error_count);
+
+	for (uint64_t i = 0; i < NVME_ERROR_LOG_ENTRIES && i < newest; i++) {
+		uint64_t number = newest - i;
+
+		if (copy_error(state->errors[number % NVME_ERROR_LOG_ENTRIES], number, entry))
+			entry++;
+	}
+}
+
+static uint64_t data_units(uint64_t bytes)
+{
+	return DIV_ROUND_UP(bytes, 512 * 1000);
+}
+
+static void smart_page(struct nvme_controller *ctrl, void *page)
+{
+	const struct nvme_state *state = ctrl->state;
+	struct nvme_smart_log *smart = page;
+	struct nvme_state_counters total;
+
+	nvme_namespace_total(ctrl, &total);
+	smart->temperature[0] = NVME_TEMPERATURE & 0xff;
+	smart->temperature[1] = NVME_TEMPERATURE >> 8;
+	smart->available_spare = 100;
+	smart->available_spare_threshold = 10;
+	smart->data_units_read.low = data_units(total.read_bytes);
+	smart->data_units_written.low = data_units(total.write_bytes);
+	smart->host_reads.low = total.read_commands;
+	smart->host_writes.low = total.write_commands;
+	smart->power_cycles.low = state->power_cycles;
+	smart->media_errors.low = READ_ONCE(state->media_errors);
+	smart->error_log_entries.low = READ_ONCE(state->error_count);
+}
+
+static void firmware_page(void *page)
+{
+	struct nvme_firmware_log *firmware = page;
+
+	firmware->active = 1;
+	nvme_identify_pad(firmware->revision[0], sizeof(firmware->revision[0]), NVME_FIRMWARE);
+}
+
+static void changed_page(struct nvme_state *state, void *page, bool retain)
+{
+	uint64_t *changed = &state->events.changed_namespaces, bits;
+	uint32_t *list = page;
+
+	bits = retain ? __atomic_load_n(changed, __ATOMIC_ACQUIRE)
+		      : __atomic_exchange_n(changed, 0, __ATOMIC_ACQ_REL);
+	for (uint32_t nsid = 1; nsid <= NVME_MAX_NAMESPACES; nsid++)
+		if (bits >> (nsid - 1) & 1)
+			*list++ = nsid;
+}
+
+static size_t page_size(uint8_t id)
+{
+	switch (id) {
+	case NVME_LOG_ERROR:
+		return NVME_ERROR_LOG_ENTRIES * sizeof(struct nvme_error_entry);
+	case NVME_LOG_SMART:
+		return sizeof(struct nvme_smart_log);
+	case NVME_LOG_FIRMWARE:
+		return sizeof(struct nvme_firmware_log);
+	case NVME_LOG_CHANGED_NAMESPACES:
+		return NVME_CHANGED_NAMESPACES_MAX * sizeof(uint32_t);
+	default:
+		return 0;
+	}
+}
+
+static void fill(struct nvme_controller *ctrl, uint8_t id, bool retain, void *page)
+{
+	/* Before the page is read: what happens from here on is a new event. */
+	if (!retain)
+		nvme_async_event_log_read(ctrl, id);
+	switch (id) {
+	case NVME_LOG_ERROR:
+		error_page(ctrl->state, page);
+		break;
+	case NVME_LOG_SMART:
+		smart_page(ctrl, page);
+		break;
+	case NVME_LOG_FIRMWARE:
+		firmware_page(page);
+		break;
+	case NVME_LOG_CHANGED_NAMESPACES:
+		changed_page(ctrl->state, page, retain);
+		break;
+	}
+}
+
+static nvme_status judge(struct nvme_request *request, uint64_t bytes, uint64_t offset)
+{
+	const struct nvme_command *command = &request->command;
+	uint8_t id = command->cdw10 & 0xff;
+	size_t size = page_size(id);
+
+	if (!size)
+		return NVME_INVALID_LOG_PAGE | NVME_DNR;
+	/* LPA says that there is no SMART log for a namespace. */
+	if (id == NVME_LOG_SMART && command->nsid && command->nsid != NVME_NSID_ALL)
+		return nvme_invalid_field(request, nsid);
+	if (bytes > NVME_MAX_TRANSFER)
+		return nvme_invalid_field(request, cdw10);
+	if (offset % sizeof(uint32_t) || offset > size)
+		return nvme_invalid_field(request, cdw12);
+	return 0;
+}
+
+void nvme_log_pages_get(struct nvme_request *request)
+{
+	const struct nvme_command *command = &request->command;
+	uint64_t dwords = (command->cdw10 >> 16 | (uint64_t)(command->cdw11 & 0xffff) << 16) + 1;
+	uint64_t offset = command->cdw12 | (uint64_t)command->cdw13 << 32, bytes = dwords * 4;
+	uint8_t id = command->cdw10 & 0xff;
+	_cleanup_free_ uint8_t *page = NULL;
+	nvme_result result = judge(request, bytes, offset);
+
+	if (!result) {
+		/* What is asked for beyond the end reads as zeroes. */
+		page = calloc(1, MAX_PAGE + bytes);
+		if (page)
+			fill(request->worker->ctrl, id, command->cdw10 & NVME_LOG_RAE, page);
+		result = page ? nvme_data_pointer_reply(request, page + offset, bytes)
+			      : NVME_INTERNAL_ERROR;
+	}
+	nvme_request_finish(request, result);
+}

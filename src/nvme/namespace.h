@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef NVME_NAMESPACE_H
+#define NVME_NAMESPACE_H
+
+#include "block/block.h"
+#include "nvme/host.h"
+#include "nvme/spec.h"
+#include "nvme/state.h"
+
+/*
+ * Theory of operation
+ *
+ * The control thread attaches and detaches. A worker takes a namespace by its number for each
+ * command, and counts its own commands in flight in its own `share`, so that nothing is contended.
+ *
+ * Detaching takes the pointer out of the table and sends a call to every worker. When the call runs
+ * there (between two polls) no later command of that worker can find the namespace; the worker
+ * reports back once its share is idle, and after the last report the namespace is freed.
+ */
+struct nvme_controller;
+
+struct nvme_namespace_share {
+	struct nvme_namespace *ns;
+	struct nvme_state_counters *counters;
+	unsigned in_flight;
+	bool leaving;
+	struct nvme_host_call call;
+} __attribute__((aligned(64)));
+
+struct nvme_namespace {
+	struct nvme_controller *ctrl;
+	struct block *block;
+	uint64_t blocks; /* atomic: resizing changes it */
+	uint32_t nsid;
+	uint32_t memory_alignment;
+	uint8_t block_shift;
+	bool read_only;
+	bool volatile_cache;
+	uint8_t nguid[16], uuid[16], eui64[8];
+
+	/* The control thread's, while detaching. */
+	unsigned workers_left;
+	void (*done)(void *opaque);
+	void *opaque;
+
+	struct nvme_namespace_share shares[]; /* a worker each */
+};
+
+/** nvme_namespace_find() - NULL: not attached, or no such id; good until the end of the poll */
+struct nvme_namespace *nvme_namespace_find(struct nvme_controller *ctrl, uint32_t nsid);
+
+/** nvme_namespace_get() - one more command of @worker in flight */
+static inline void nvme_namespace_get(struct nvme_namespace *ns, unsigned worker)
+{
+	ns->shares[worker].in_flight++;
+}
+
+void nvme_namespace_put(struct nvme_namespace *ns, unsigned worker);
+
+/** nvme_namespace_counters() - of @worker, to be counted up with nvme_count() by it alone */
+static inline struct nvme_state_counters *nvme_namespace_counters(struct nvme_namespace *ns,
+								  unsigned worker)
+{
+	return ns->shares[worker].counters;
+}
+
+static inline void nvme_count(uint64_t *counter, uint64_t n)
+{
+	WRITE_ONCE(*counter, *counter + n);
+}
+
+/** nvme_namespace_total() - of all namespaces that are and were, for SMART */
+void nvme_namespace_total(const struct nvme_controller *ctrl, struct nvme_state_counters *ret);
+
+/** nvme_namespace_free() - at the controller's end; nothing in flight */
+void nvme_namespace_free(struct nvme_namespace *ns);
+
+#endif

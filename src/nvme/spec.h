@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef NVME_SPEC_H
+#define NVME_SPEC_H
+
+#include "base/util.h"
+
+/*
+ * Names, numbers and layouts of the NVM Express base specification 1.4 and its NVM command set, as
+ * far as they are used here. Nothing in this file is ours to choose.
+ */
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "registers and structures are little-endian and used in place"
+#endif
+
+/* Registers, section 3.1 */
+#define NVME_REG_CAP	      0x00 /* 64 bits */
+#define NVME_REG_VS	      0x08
+#define NVME_REG_INTMS	      0x0c
+#define NVME_REG_INTMC	      0x10
+#define NVME_REG_CC	      0x14
+#define NVME_REG_CSTS	      0x1c
+#define NVME_REG_AQA	      0x24
+#define NVME_REG_ASQ	      0x28 /* 64 bits */
+#define NVME_REG_ACQ	      0x30 /* 64 bits */
+
+#define NVME_CAP_MQES(x)      ((uint64_t)(x))
+#define NVME_CAP_CQR	      (1ULL << 16)
+#define NVME_CAP_TO(x)	      ((uint64_t)(x) << 24) /* in 500 ms */
+#define NVME_CAP_CSS_NVM      (1ULL << 37)
+
+#define NVME_VS_1_4	      0x00010400
+
+#define NVME_CC_EN	      (1u << 0)
+#define NVME_CC_CSS(cc)	      (((cc) >> 4) & 7)
+#define NVME_CC_MPS(cc)	      (((cc) >> 7) & 15)
+#define NVME_CC_AMS(cc)	      (((cc) >> 11) & 7)
+#define NVME_CC_SHN(cc)	      (((cc) >> 14) & 3)
+#define NVME_CC_IOSQES(cc)    (((cc) >> 16) & 15)
+#define NVME_CC_IOCQES(cc)    (((cc) >> 20) & 15)
+#define NVME_CC_WRITABLE      0x00fffff1u
+
+#define NVME_CSTS_RDY	      (1u << 0)
+#define NVME_CSTS_CFS	      (1u << 1)
+#define NVME_CSTS_SHST_MASK   (3u << 2)
+#define NVME_CSTS_SHST_OCCURS (1u << 2)
+#define NVME_CSTS_SHST_OVER   (2u << 2)
+
+#define NVME_AQA_ASQS(aqa)    ((aqa)&0xfff) /* 0-based */
+#define NVME_AQA_ACQS(aqa)    (((aqa) >> 16) & 0xfff)
+#define NVME_AQA_WRITABLE     0x0fff0fffu
+
+#define NVME_PAGE_SIZE	      4096u /* CC.MPS 0 is the only one offered */
+#define NVME_SQE_SHIFT	      6
+#define NVME_CQE_SHIFT	      4
+
+#define NVME_NSID_ALL	      0xffffffffu
+
+/* Admin commands, section 5 */
+#define NVME_ADMIN_DELETE_SQ   0x00
+#define NVME_ADMIN_CREATE_SQ   0x01
+#define NVME_ADMIN_GET_LOG     0x02
+#define NVME_ADMIN_DELETE_CQ   0x04
+#define NVME_ADMIN_CREATE_CQ   0x05
+#define NVME_ADMIN_IDENTIFY    0x06
+#define NVME_ADMIN_ABORT       0x08
+#define NVME_ADMIN_SET_FEATURE 0x09
+#define NVME_ADMIN_GET_FEATURE 0x0a
+#define NVME_ADMIN_ASYNC_EVENT 0x0c
+
+/* I/O commands, section 6 */
+#define NVME_IO_FLUSH 0x00
+#define NVME_IO_WRITE 0x01
+#define NVME_IO_READ  0x02
+
+/*
+ * Status field of a completion, section 4.6.1, without the phase: code in bits 7:0, code type in
+ * 10:8.
+ */
+typedef uint16_t nvme_status;
+
+#define NVME_MORE (1u << 13) /* the error log tells more */
+#define NVME_DNR  (1u << 14) /* do not retry */
+
+enum {
+	NVME_SUCCESS = 0x000,
+	NVME_INVALID_OPCODE = 0x001,
+	NVME_INVALID_FIELD = 0x002,
+	NVME_DATA_TRANSFER_ERROR = 0x004,
+	NVME_INTERNAL_ERROR = 0x006,
+	NVME_INVALID_NAMESPACE = 0x00b,
+	NVME_COMMAND_SEQUENCE_ERROR = 0x00c,
+	NVME_PRP_OFFSET_INVALID = 0x013,
+	NVME_WRITE_PROTECTED = 0x020,
+	NVME_LBA_OUT_OF_RANGE = 0x080,
+	NVME_CAPACITY_EXCEEDED = 0x081,
+
+	NVME_CQ_INVALID = 0x100,
+	NVME_INVALID_QUEUE_ID = 0x101,
+	NVME_INVALID_QUEUE_SIZE = 0x102,
+	NVME_ASYNC_EVENT_LIMIT = 0x105,
+	NVME_INVALID_VECTOR = 0x108,
+	NVME_INVALID_LOG_PAGE = 0x109,
+	NVME_INVALID_QUEUE_DELETION = 0x10c,
+	NVME_FEATURE_NOT_SAVEABLE = 0x10d,
+	NVME_FEATURE_NOT_CHANGEABLE = 0x10e,
+
+	NVME_WRITE_FAULT = 0x280,
+	NVME_UNRECOVERED_READ = 0x281,
+};
+
+/* Section 4.2 */
+struct nvme_command {
+	uint8_t opcode;
+	uint8_t flags;
+	uint16_t cid;
+	uint32_t nsid;
+	uint32_t cdw2;
+	uint32_t cdw3;
+	uint64_t mptr;
+	uint64_t prp1;
+	uint64_t prp2;
+	uint32_t cdw10;
+	uint32_t cdw11;
+	uint32_t cdw12;
+	uint32_t cdw13;
+	uint32_t cdw14;
+	uint32_t cdw15;
+};
+_Static_assert(sizeof(struct nvme_command) == 64, "section 4.2");
+
+#define NVME_COMMAND_FUSE 0x03 /* of flags */
+#define NVME_COMMAND_PSDT 0xc0
+
+/* Section 4.6 */
+struct nvme_completion {
+	uint32_t result;
+	uint32_t reserved;
+	uint16_t sq_head;
+	uint16_t sqid;
+	uint32_t last; /* what makes it valid: command id, phase in bit 16, status from 17 */
+};
+_Static_assert(sizeof(struct nvme_completion) == 16, "section 4.6");
+
+/* Create I/O queue, section 5.3 and 5.4 */
+#define NVME_QUEUE_CONTIGUOUS (1u << 0) /* cdw11 */
+#define NVME_CQ_INTERRUPTS    (1u << 1)
+
+/* Read and Write, section 6.9 */
+#define NVME_RW_FUA (1u << 30) /* cdw12 */
+
+/* Features, section 5.21.1 */
+enum {
+	NVME_FEATURE_ARBITRATION = 0x01,
+	NVME_FEATURE_POWER = 0x02,
+	NVME_FEATURE_TEMPERATURE = 0x04,
+	NVME_FEATURE_ERROR_RECOVERY = 0x05,
+	NVME_FEATURE_WRITE_CACHE = 0x06,
+	NVME_FEATURE_QUEUES = 0x07,
+	NVME_FEATURE_COALESCING = 0x08,
+	NVME_FEATURE_VECTOR = 0x09,
+	NVME_FEATURE_WRITE_ATOMICITY = 0x0a,
+	NVME_FEATURE_ASYNC_EVENT = 0x0b,
+};
+
+#define NVME_FEATURE_SAVE	  (1u << 31) /* Set Features, cdw10 */
+#define NVME_EVENT_NAMESPACE_MASK (1u << 8)  /* feature 0Bh: namespace attribute notices */
+
+/* Log pages, section 5.14.1 */
+enum {
+	NVME_LOG_ERROR = 0x01,
+	NVME_LOG_SMART = 0x02,
+	NVME_LOG_FIRMWARE = 0x03,
+	NVME_LOG_CHANGED_NAMESPACES = 0x04,
+};
+
+#define NVME_LOG_RAE (1u << 15) /* Get Log Page, cdw10: retain asynchronous event */
+
+struct nvme_error_entry {
+	uint64_t count;
+	uint16_t sqid;
+	uint16_t cid;
+	uint16_t status; /* as in the completion: << 1 */
+	uint16_t location;
+	uint64_t lba;
+	uint32_t nsid;
+	uint8_t vendor;
+	uint8_t transport;
+	uint8_t reserved30[2];
+	uint64_t specific;
+	uint8_t reserved40[24];
+};
+_Static_assert(sizeof(struct nvme_error_entry) == 64, "figure 196");
+
+#define NVME_ERROR_NO_LOCATION 0xffff
+
+struct nvme_uint128 {
+	uint64_t low, high;
+};
+
+struct nvme_smart_log {
+	uint8_t critical_warning;
+	uint8_t temperature[2]; /* kelvin */
+	uint8_t available_spare;
+	uint8_t available_spare_threshold;
+	uint8_t percentage_used;
+	uint8_t reserved6[26];
+	struct nvme_uint128 data_units_read; /* 1000 times 512 bytes, rounded up */
+	struct nvme_uint128 data_units_written;
+	struct nvme_uint128 host_reads;
+	struct nvme_uint128 host_writes;
+	struct nvme_uint128 busy_minutes;
+	struct nvme_uint128 power_cycles;
+	struct nvme_uint128 power_on_hours;
+	struct nvme_uint128 unsafe_shutdowns;
+	struct nvme_uint128 media_errors;
+	struct nvme_uint128 error_log_entries;
+	uint8_t reserved192[320];
+};
+_Static_assert(sizeof(struct nvme_smart_log) == 512, "figure 198");
+
+struct nvme_firmware_log {
+	uint8_t active;
+	uint8_t reserved1[7];
+	char revision[7][8];
+	uint8_t reserved64[448];
+};
+_Static_assert(sizeof(struct nvme_firmware_log) == 512, "figure 201");
+
+#define NVME_CHANGED_NAMESPACES_MAX 1024
+
+/* Asynchronous events, section 5.2 */
+enum {
+	NVME_EVENT_TYPE_ERROR = 0,
+	NVME_EVENT_TYPE_NOTICE = 2,
+};
+
+enum {
+	NVME_EVENT_INVALID_DOORBELL_REGISTER = 0,
+	NVME_EVENT_INVALID_DOORBELL_VALUE = 1,
+	NVME_EVENT_NAMESPACE_CHANGED = 0,
+};
+
+/* Identify, section 5.15.2 */
+enum {
+	NVME_CNS_NAMESPACE = 0x00,
+	NVME_CNS_CONTROLLER = 0x01,
+	NVME_CNS_ACTIVE_LIST = 0x02,
+	NVME_CNS_DESCRIPTORS = 0x03,
+};
+
+struct nvme_power_state {
+	uint16_t max_power; /* centiwatts */
+	uint8_t reserved2[2];
+	uint32_t entry_latency; /* us */
+	uint32_t exit_latency;
+	uint8_t reserved12[20];
+};
+_Static_assert(sizeof(struct nvme_power_state) == 32, "figure 252");
+
+struct nvme_identify_controller {
+	uint16_t vid;
+	uint16_t ssvid;
+	char sn[20];
+	char mn[40];
+	char fr[8];
+	uint8_t rab;
+	uint8_t ieee[3];
+	uint8_t cmic;
+	uint8_t mdts;
+	uint16_t cntlid;
+	uint32_t ver;
+	uint32_t rtd3r;
+	uint32_t rtd3e;
+	uint32_t oaes;
+	uint32_t ctratt;
+	uint8_t reserved100[11];
+	uint8_t cntrltype;
+	uint8_t fguid[16];
+	uint8_t reserved128[128];
+	uint16_t oacs;
+	uint8_t acl;
+	uint8_t aerl;
+	uint8_t frmw;
+	uint8_t lpa;
+	uint8_t elpe;
+	uint8_t npss;
+	uint8_t avscc;
+	uint8_t apsta;
+	uint16_t wctemp;
+	uint16_t cctemp;
+	uint8_t reserved270[242];
+	uint8_t sqes;
+	uint8_t cqes;
+	uint16_t maxcmd;
+	uint32_t nn;
+	uint16_t oncs;
+	uint16_t fuses;
+	uint8_t fna;
+	uint8_t vwc;
+	uint16_t awun;
+	uint16_t awupf;
+	uint8_t nvscc;
+	uint8_t nwpc;
+	uint16_t acwu;
+	uint8_t reserved534[2];
+	uint32_t sgls;
+	uint32_t mnan;
+	uint8_t reserved544[224];
+	char subnqn[256];
+	uint8_t reserved1024[1024];
+	struct nvme_power_state psd[32];
+	uint8_t vendor[1024];
+};
+_Static_assert(sizeof(struct nvme_identify_controller) == 4096, "figure 251");
+_Static_assert(offsetof(struct nvme_identify_controller, cntrltype) == 111, "figure 251");
+_Static_assert(offsetof(struct nvme_identify_controller, oacs) == 256, "figure 251");
+_Static_assert(offsetof(struct nvme_identify_controller, sqes) == 512, "figure 251");
+_Static_assert(offsetof(struct nvme_identify_controller, subnqn) == 768, "figure 251");
+_Static_assert(offsetof(struct nvme_identify_controller, psd) == 2048, "figure 251");
+
+#define NVME_OAES_NAMESPACE	   (1u << 8)
+#define NVME_CNTRLTYPE_IO	   1
+#define NVME_LPA_EXTENDED	   (1u << 2) /* length and offset of Get Log Page in full */
+#define NVME_FRMW_SLOT1_READ_ONLY  (1u << 0)
+#define NVME_FRMW_SLOTS(n)	   ((n) << 1)
+#define NVME_ONCS_SAVE_SELECT	   (1u << 4)
+#define NVME_VWC_PRESENT	   (1u << 0)
+#define NVME_VWC_FLUSH_ALL_REFUSED (2u << 1)
+
+struct nvme_lba_format {
+	uint16_t metadata_size;
+	uint8_t data_shift;
+	uint8_t performance;
+};
+
+struct nvme_identify_namespace {
+	uint64_t nsze;
+	uint64_t ncap;
+	uint64_t nuse;
+	uint8_t nsfeat;
+	uint8_t nlbaf; /* 0-based */
+	uint8_t flbas;
+	uint8_t mc;
+	uint8_t dpc;
+	uint8_t dps;
+	uint8_t nmic;
+	uint8_t rescap;
+	uint8_t fpi;
+	uint8_t dlfeat;
+	uint8_t reserved34[65];
+	uint8_t nsattr;
+	uint8_t reserved100[4];
+	uint8_t nguid[16];
+	uint8_t eui64[8];
+	struct nvme_lba_format lbaf[16];
+	uint8_t reserved192[3904];
+};
+_Static_assert(sizeof(struct nvme_identify_namespace) == 4096, "figure 249");
+_Static_assert(offsetof(struct nvme_identify_namespace, nguid) == 104, "figure 249");
+_Static_assert(offsetof(struct nvme_identify_namespace, lbaf) == 128, "figure 249");
+
+#define NVME_NSATTR_WRITE_PROTECTED (1u << 0)
+
+/* Namespace identification descriptors, figure 253 */
+enum {
+	NVME_NIDT_EUI64 = 1,
+	NVME_NIDT_NGUID = 2,
+	NVME_NIDT_UUID = 3,
+};
+
+#endif

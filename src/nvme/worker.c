@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "nvme/worker.h"
+
+#include "nvme/admin.h"
+#include "nvme/async-event.h"
+#include "nvme/controller-private.h"
+#include "nvme/doorbell.h"
+#include "nvme/interrupt.h"
+
+/* A queue's worth: deeper than this only helps a backend that is far away. */
+#define IO_REQUESTS    NVME_MAX_IO_ENTRIES
+#define ADMIN_REQUESTS 32
+
+struct nvme_worker *nvme_worker_new(struct nvme_controller *ctrl, unsigned index,
+				    struct block_ring *ring)
+{
+	struct nvme_worker *worker = calloc(1, sizeof(*worker));
+
+	if (!worker)
+		return NULL;
+	worker->ctrl = ctrl;
+	worker->index = index;
+	worker->ring = ring;
+	worker->stop_call.run = nvme_worker_stop;
+	worker->stopped_call.run = nvme_controller_stopped;
+	worker->intx_call.run = nvme_interrupt_intx_call;
+	nvme_request_list_init(&worker->bounce_waiters);
+	if (nvme_request_pool_init(&worker->pool, IO_REQUESTS) < 0)
+		goto no_pool;
+	if (nvme_request_pool_init(&worker->admin_pool, index ? 0 : ADMIN_REQUESTS) < 0)
+		goto no_admin_pool;
+	if (nvme_bounce_pool_init(&worker->bounces) < 0)
+		goto no_bounces;
+	ctrl->workers[index] = worker;
+	nvme_worker_adopt(worker);
+	return worker;
+
+no_bounces:
+	nvme_request_pool_destroy(&worker->admin_pool);
+no_admin_pool:
+	nvme_request_pool_destroy(&worker->pool);
+no_pool:
+	free(worker);
+	return NULL;
+}
+
+void nvme_worker_free(struct nvme_worker *worker)
+{
+	if (!worker)
+		return;
+	worker->ctrl->workers[worker->index] = NULL;
+	nvme_bounce_pool_destroy(&worker->bounces);
+	nvme_request_pool_destroy(&worker->admin_pool);
+	nvme_request_pool_destroy(&worker->pool);
+	free(worker);
+}
+
+void nvme_worker_adopt(struct nvme_worker *worker)
+{
+	struct nvme_controller *ctrl = worker->ctrl;
+
+	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++)
+		if (ctrl->state->cqs[id].entries &&
+		    nvme_controller_worker_of(ctrl, id) == worker->index)
+			nvme_cq_start(&ctrl->cqs[id], worker);
+	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++) {
+		const struct nvme_state_sq *sq = &ctrl->state->sqs[id];
+
+		if (sq->entries && nvme_controller_worker_of(ctrl, sq->cqid) == worker->index)
+			nvme_sq_start(&ctrl->sqs[id], &ctrl->cqs[sq->cqid]);
+	}
+}
+
+void nvme_worker_add_cq(struct nvme_worker *worker, struct nvme_cq *cq)
+{
+	worker->cqs[worker->cq_count++] = cq;
+}
+
+void nvme_worker_remove_cq(struct nvme_worker *worker, struct nvme_cq *cq)
+{
+	for (unsigned i = 0; i < worker->cq_count; i++)
+		if (worker->cqs[i] == cq)
+			worker->cqs[i] = worker->cqs[--worker->cq_count];
+}
+
+void nvme_worker_add_sq(struct nvme_worker *worker, struct nvme_sq *sq)
+{
+	worker->sqs[worker->sq_count++] = sq;
+}
+
+void nvme_worker_remove_sq(struct nvme_worker *worker, struct nvme_sq *sq)
+{
+	for (unsigned i = 0; i < worker->sq_count; i++)
+		if (worker->sqs[i] == sq)
+			worker->sqs[i] = worker->sqs[--worker->sq_count];
+}
+
+/* Each command that waits for a bounce buffer tries again; one that still finds none goes to the
+ * end. */
+static bool retry_bounces(struct nvme_worker *worker)
+{
+	struct nvme_request_list waiters = worker->bounce_waiters;
+	struct nvme_request *request;
+
+	if (!waiters.first || !worker->bounces.free)
+		return false;
+	nvme_request_list_init(&worker->bounce_waiters);
+	while ((request = nvme_request_list_take(&waiters)))
+		request->execute(request);
+	return true;
+}
+
+bool nvme_worker_poll(struct nvme_worker *worker)
+{
+	bool any = retry_bounces(worker);
+
+	for (unsigned i = 0; i < worker->cq_count; i++)
+		any |= nvme_cq_flush(worker->cqs[i]);
+	if (!worker->index)
+		any |= nvme_async_event_flush(worker->ctrl);
+	for (unsigned i = 0, count = worker->sq_count; i < count; i++)
+		any |= nvme_sq_fetch(worker->sqs[(worker->next_sq + i) % count]) > 0;
+	worker->next_sq++;
+	for (unsigned i = 0; i < worker->cq_count; i++)
+		any |= nvme_interrupt_flush(worker->cqs[i]);
+	return any;
+}
+
+static bool has_work(struct nvme_worker *worker)
+{
+	if (worker->bounce_waiters.first && worker->bounces.free)
+		return true;
+	if (!worker->index && nvme_async_event_has_work(worker->ctrl))
+		return true;
+	for (unsigned i = 0; i < worker->cq_count; i++) {
+		struct nvme_cq *cq = worker->cqs[i];
+
+		if (cq->notify || (cq->waiting.first && nvme_cq_can_post(cq)))
+			return true;
+	}
+	for (unsigned i = 0; i < worker->sq_count; i++)
+		if (nvme_sq_has_work(worker->sqs[i]))
+			return true;
+	return false;
+}
+
+bool nvme_worker_arm(struct nvme_worker *worker)
+{
+	for (unsigned i = 0; i < worker->cq_count; i++)
+		WRITE_ONCE(worker->cqs[i]->starved, worker->cqs[i]->waiting.first != NULL);
+	nvme_doorbell_arm();
+	return !has_work(worker);
+}
+
+unsigned nvme_worker_in_flight(const struct nvme_worker *worker)
+{
+	return worker->in_flight;
+}
+
+static void report_when_drained(struct nvme_worker *worker)
+{
+	if (!worker->stopping || worker->in_flight)
+		return;
+	worker->stopping = false;
+	nvme_host_call(worker->ctrl->host, NVME_HOST_CONTROL, &worker->stopped_call);
+}
+
+void nvme_worker_end(struct nvme_worker *worker)
+{
+	worker->in_flight--;
+	report_when_drained(worker);
+}
+
+void nvme_worker_stop(struct nvme_host_call *call)
+{
+	struct nvme_worker *worker = container_of(call, struct nvme_worker, stop_call);
+	struct nvme_request *request;
+
+	worker->dropped_epoch = worker->ctrl->epoch;
+	for (unsigned i = 0; i < worker->sq_count; i++) {
+		struct nvme_sq *sq = worker->sqs[i];
+
+		sq->live = false;
+		if (sq->deletion)
+			nvme_admin_sq_idle(sq);
+	}
+	worker->sq_count = 0;
+	while (worker->cq_count)
+		nvme_cq_stop(worker->cqs[0]);
+	while ((request = nvme_request_list_take(&worker->bounce_waiters)))
+		nvme_request_drop(request);
+	/* Only from here on: the drops above must not report before the last of them. */
+	worker->stopping = true;
+	report_when_drained(worker);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef NVME_WORKER_H
+#define NVME_WORKER_H
+
+#include "nvme/bounce.h"
+#include "nvme/controller.h"
+#include "nvme/data-pointer.h"
+#include "nvme/limits.h"
+#include "nvme/request.h"
+
+/*
+ * Theory of operation
+ *
+ * A worker is one I/O thread's part of the controller. It owns completion queues and every
+ * submission queue that posts to them: queue q belongs to worker (q - 1) % workers by the CQ's id,
+ * the admin queue to worker 0. Everything here is touched by that thread alone.
+ *
+ * Calls from other threads run between two polls, never inside one.
+ */
+struct nvme_worker {
+	struct nvme_controller *ctrl;
+	struct block_ring *ring;
+	unsigned index;
+
+	struct nvme_sq *sqs[NVME_MAX_QUEUES];
+	struct nvme_cq *cqs[NVME_MAX_QUEUES];
+	unsigned sq_count, cq_count;
+	unsigned next_sq; /* round robin: where the next poll begins */
+
+	struct nvme_request_pool pool;
+	struct nvme_request_pool admin_pool; /* worker 0 */
+	struct nvme_bounce_pool bounces;
+	struct nvme_request_list bounce_waiters;
+	struct nvme_segment segments[NVME_MAX_SEGMENTS]; /* of the data pointer in hand */
+
+	unsigned in_flight;	/* requests, and the flushes of a shutdown */
+	uint64_t dropped_epoch; /* the last that was ended, see controller-private.h */
+	bool stopping;		/* the control thread waits for in_flight to be 0 */
+
+	struct nvme_host_call stop_call;
+	struct nvme_host_call stopped_call;
+	struct nvme_host_call intx_call;
+	bool intx_called; /* atomic */
+};
+
+/** nvme_worker_stop() - drop all queues, and report to the control thread when nothing is in
+ * flight; runs as a call */
+void nvme_worker_stop(struct nvme_host_call *call);
+
+/** nvme_worker_end() - one thing less in flight */
+void nvme_worker_end(struct nvme_worker *worker);
+
+/** nvme_worker_adopt() - make the queues live that a predecessor's state has */
+void nvme_worker_adopt(struct nvme_worker *worker);
+
+void nvme_worker_add_cq(struct nvme_worker *worker, struct nvme_cq *cq);
+void nvme_worker_remove_cq(struct nvme_worker *worker, struct nvme_cq *cq);
+void nvme_worker_add_sq(struct nvme_worker *worker, struct nvme_sq *sq);
+void nvme_worker_remove_sq(struct nvme_worker *worker, struct nvme_sq *sq);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef QMP_DEVICE_H
+#define QMP_DEVICE_H
+
+#include "qmp/qmp.h"
+
+struct qmp_version {
+	unsigned major, minor, micro;
+};
+
+struct qmp_pci_address {
+	unsigned bus, slot, function;
+	/* Of the bridge the device is behind; empty on the root bus. */
+	char bridge[64];
+};
+
+int qmp_query_version(const struct qmp_transport *qmp, struct qmp_version *ret,
+		      struct error **errp);
+
+/**
+ * qmp_unplug_is_safe() - may an MSI-X vfio-user-pci device be unplugged from this QEMU?
+ *
+ * QEMU aborts with the guest when such a device is finalized (system/memory.c:
+ * "subregion->container
+ * == mr"), measured on 11.1.3. Only versions that are known to be good are.
+ */
+bool qmp_unplug_is_safe(const struct qmp_version *version);
+
+/**
+ * qmp_device_del_vfio_user() - unplug a controller; asks QEMU for its version first
+ *
+ * Return: 0 when the guest has been asked to let go, -EOPNOTSUPP, without having asked for
+ * anything, on a QEMU not known to survive it, else -errno.
+ */
+int qmp_device_del_vfio_user(const struct qmp_transport *qmp, const char *id, struct error **errp);
+
+/**
+ * qmp_query_pci() - what sits on the PCI buses
+ * @ret: the answer, for qmp_pci_find()
+ */
+int qmp_query_pci(const struct qmp_transport *qmp, struct json_object **ret, struct error **errp);
+
+/** qmp_pci_find() - the device with that id; 0 or -ENOENT */
+int qmp_pci_find(struct json_object *pci, const char *id, struct qmp_pci_address *ret);
+
+#endif

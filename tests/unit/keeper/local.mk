@@ -1,0 +1,17 @@
+KEEPER_TESTS = \
+	tests/unit/keeper/test-images \
+	tests/unit/keeper/test-listener \
+	tests/unit/keeper/test-relay \
+	tests/unit/keeper/test-vmstate
+check_PROGRAMS += $(KEEPER_TESTS)
+TESTS += $(KEEPER_TESTS)
+KEEPER_TEST_CPPFLAGS = $(UNIT_CPPFLAGS) $(SYSTEMD_CFLAGS)
+
+tests_unit_keeper_test_images_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
+tests_unit_keeper_test_images_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
+tests_unit_keeper_test_listener_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
+tests_unit_keeper_test_listener_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
+tests_unit_keeper_test_relay_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
+tests_unit_keeper_test_relay_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
+tests_unit_keeper_test_vmstate_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
+tests_unit_keeper_test_vmstate_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The block layer of the fake machine: what the controller uses of block/block.h. */
+#include <errno.h>
+
+#include "tests/unit/nvme/machine.h"
+#include "tests/unit/test.h"
+
+static struct machine_disk *disk_of(const struct block *block)
+{
+	return (struct machine_disk *)(uintptr_t)block;
+}
+
+struct machine_disk *machine_disk_new(uint64_t bytes)
+{
+	struct machine_disk *disk = calloc(1, sizeof(*disk));
+
+	assert_non_null(disk);
+	disk->data = calloc(1, bytes);
+	assert_non_null(disk->data);
+	disk->info = (struct block_info){
+		.capacity = bytes,
+		.block_size = 512,
+		.memory_alignment = 1,
+		.volatile_cache = true,
+	};
+	return disk;
+}
+
+void machine_disk_free(struct machine_disk *disk)
+{
+	assert_int_equal(disk->count, 0);
+	free(disk->data);
+	free(disk);
+}
+
+void machine_attach(struct machine *machine, uint32_t nsid, struct machine_disk *disk)
+{
+	const struct nvme_namespace_config config = { .nsid = nsid };
+
+	assert_int_equal(nvme_controller_attach(machine->ctrl, &config, (struct block *)disk, NULL),
+			 0);
+}
+
+/* The contract of block.h, which the controller must keep whatever the guest does. */
+static void judge(const struct machine_disk *disk, const struct block_request *request)
+{
+	uint64_t sum = 0;
+
+	if (request->op == BLOCK_FLUSH)
+		return;
+	assert_true(request->iovcnt >= 1 && request->iovcnt <= BLOCK_MAX_IOV);
+	for (unsigned i = 0; i < request->iovcnt; i++) {
+		assert_int_equal((uintptr_t)request->iov[i].iov_base % disk->info.memory_alignment,
+				 0);
+		assert_int_equal(request->iov[i].iov_len % disk->info.memory_alignment, 0);
+		sum += request->iov[i].iov_len;
+	}
+	assert_int_equal(sum, request->bytes);
+	assert_true(request->bytes <= disk->info.capacity &&
+		    request->offset <= disk->info.capacity - request->bytes);
+	assert_int_equal(request->offset % disk->info.block_size, 0);
+	assert_int_equal(request->bytes % disk->info.block_size, 0);
+	assert_false(request->op == BLOCK_WRITE && disk->info.read_only);
+}
+
+static void transfer(struct machine_disk *disk, struct block_request *request)
+{
+	uint8_t *at = disk->data + request->offset;
+
+	for (unsigned i = 0; i < request->iovcnt; i++) {
+		const struct iovec *iov = &request->iov[i];
+
+		if (request->op == BLOCK_READ)
+			memcpy(iov->iov_base, at, iov->iov_len);
+		else
+			memcpy(at, iov->iov_base, iov->iov_len);
+		at += iov->iov_len;
+	}
+}
+
+static void end(struct machine_disk *disk, struct block_request *request)
+{
+	if (!disk->result && request->op != BLOCK_FLUSH)
+		transfer(disk, request);
+	request->done(request, disk->result);
+}
+
+void machine_release(struct machine *machine, struct machine_disk *disk)
+{
+	struct block_request *request = disk->held[0];
+
+	assert_true(disk->count > 0);
+	disk->count--;
+	memmove(&disk->held[0], &disk->held[1], disk->count * sizeof(request));
+	end(disk, request);
+}
+
+const struct block_info *block_get_info(const struct block *block)
+{
+	return &disk_of(block)->info;
+}
+
+void block_submit(struct block *block, struct block_ring *ring, struct block_request *request)
+{
+	struct machine_disk *disk = disk_of(block);
+
+	judge(disk, request);
+	disk->last = *request;
+	disk->submitted++;
+	disk->flushes += request->op == BLOCK_FLUSH;
+	if (disk->hold) {
+		assert_true(disk->count < ARRAY_SIZE(disk->held));
+		disk->held[disk->count++] = request;
+	} else {
+		end(disk, request);
+	}
+}

@@ -1,0 +1,37 @@
+NVME_TESTS = \
+	tests/unit/nvme/test-admin \
+	tests/unit/nvme/test-data-pointer \
+	tests/unit/nvme/test-io \
+	tests/unit/nvme/test-namespaces \
+	tests/unit/nvme/test-post \
+	tests/unit/nvme/test-queues \
+	tests/unit/nvme/test-registers \
+	tests/unit/nvme/test-reset
+check_PROGRAMS += $(NVME_TESTS)
+TESTS += $(NVME_TESTS)
+
+# The fake machine. It has the functions of block.h too, so the block layer is not linked.
+check_LIBRARIES += tests/unit/nvme/libmachine.a
+tests_unit_nvme_libmachine_a_SOURCES = \
+	tests/unit/nvme/disk.c \
+	tests/unit/nvme/machine.c tests/unit/nvme/machine.h
+tests_unit_nvme_libmachine_a_CPPFLAGS = $(UNIT_CPPFLAGS)
+MACHINE_LIBS = tests/unit/nvme/libmachine.a src/libnvme.a tests/unit/nvme/libmachine.a \
+	$(BASE_LIBS) $(UUID_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_nvme_test_admin_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_admin_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_data_pointer_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_data_pointer_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_io_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_io_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_namespaces_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_namespaces_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_post_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_post_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_queues_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_queues_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_registers_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_registers_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_reset_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_reset_LDADD = $(MACHINE_LIBS)

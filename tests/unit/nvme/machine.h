@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef TESTS_UNIT_NVME_MACHINE_H
+#define TESTS_UNIT_NVME_MACHINE_H
+
+#include "nvme/controller.h"
+#include "nvme/limits.h"
+#include "nvme/spec.h"
+
+/*
+ * A machine for the controller model to be plugged into, and a driver for it: guest memory in an
+ * array, all threads played by one (calls wait in queues until machine_run()), disks whose requests
+ * can be held back and made to fail. Nothing happens but inside machine_run() and the functions
+ * that call it.
+ */
+#define MACHINE_MEMORY	(4 * MiB)
+#define MACHINE_BASE	0x100000000ULL /* guest address of it */
+#define MACHINE_QUEUES	4
+#define MACHINE_WORKERS 4
+#define MACHINE_ENTRIES 16 /* of each queue, unless a test makes its own */
+
+/* Also `struct block`, as the controller sees it. */
+struct machine_disk {
+	struct block_info info;
+	uint8_t *data;
+	bool hold;	/* requests wait for machine_release() */
+	int result;	/* of all requests, if not 0 */
+	unsigned count; /* held */
+	struct block_request *held[256];
+	struct block_request last; /* as submitted */
+	unsigned submitted, flushes;
+};
+
+struct machine_queue {
+	uint64_t sq, cq; /* guest addresses */
+	unsigned sq_entries, cq_entries, tail, head, phase;
+};
+
+struct machine {
+	struct nvme_host host;
+	struct nvme_controller *ctrl;
+	struct nvme_controller_config config;
+	struct nvme_worker *workers[MACHINE_WORKERS];
+	void *state;
+
+	uint8_t *memory, *retired; /* `retired`: where it was before machine_move_memory() */
+	uint64_t allocated;
+	uint64_t hole, hole_len; /* not mapped */
+	bool read_only;		 /* the guest's memory is, for us */
+	bool message_reads, message_writes;
+	/* Before each access to guest memory: the guest does something meanwhile. */
+	void (*meanwhile)(struct machine *machine);
+
+	struct {
+		struct nvme_host_call *first, **end;
+	} calls[MACHINE_WORKERS + 1]; /* the last is the control thread's */
+	unsigned kicks[MACHINE_WORKERS];
+	unsigned interrupts[NVME_MAX_QUEUES];
+	bool intx, cancelled;
+	bool writes_pending;	/* posted ones are not executed yet */
+	unsigned reads, writes; /* by message */
+
+	struct machine_queue queues[NVME_MAX_QUEUES];
+	uint16_t next_cid;
+};
+
+struct machine_completion {
+	uint16_t cid, sqid, sq_head;
+	nvme_status status; /* without NVME_DNR and NVME_MORE */
+	bool dnr;
+	uint32_t result;
+};
+
+/** machine_new() - powered on, bus master and MSI-X on, not enabled */
+struct machine *machine_new(unsigned workers);
+void machine_free(struct machine *machine);
+
+/** machine_restart() - the process dies and a successor takes over the state. NULL and a sentence:
+ * it would not */
+struct nvme_controller *machine_restart(struct machine *machine, struct error **errp);
+
+/* cmocka fixtures: a machine with one or two workers, enabled, with a disk as namespace 1 and the
+ * I/O queues 1 and 2. */
+int machine_setup(void **state);
+int machine_setup_two_workers(void **state);
+int machine_teardown(void **state);
+
+/** machine_run() - all threads, until there is nothing more to do; then every worker must agree to
+ * sleep */
+void machine_run(struct machine *machine);
+/** machine_run_worker() - calls and one poll of one worker. Return: whether there was anything. */
+bool machine_run_worker(struct machine *machine, unsigned worker);
+bool machine_run_control(struct machine *machine);
+
+/*
+ * Guest memory.
+ */
+uint64_t machine_alloc(struct machine *machine, unsigned pages);
+void *machine_at(struct machine *machine, uint64_t iova);
+void machine_move_memory(struct machine *machine);
+
+/*
+ * Disks.
+ */
+struct machine_disk *machine_disk_new(uint64_t bytes);
+void machine_disk_free(struct machine_disk *disk);
+void machine_attach(struct machine *machine, uint32_t nsid, struct machine_disk *disk);
+/** machine_disk() - of namespace 1 of the fixtures */
+struct machine_disk *machine_disk(struct machine *machine);
+/** machine_release() - let the oldest request held back end */
+void machine_release(struct machine *machine, struct machine_disk *disk);
+
+/*
+ * The driver.
+ */
+uint32_t machine_read32(struct machine *machine, uint64_t offset);
+uint64_t machine_read64(struct machine *machine, uint64_t offset);
+void machine_write32(struct machine *machine, uint64_t offset, uint32_t value);
+
+/** machine_enable() - and run until ready */
+void machine_enable(struct machine *machine);
+/** machine_create_queue() - CQ and SQ @id with @entries each, vector @id */
+void machine_create_queue(struct machine *machine, unsigned id, unsigned entries);
+
+/** machine_put() - into the submission queue, without the doorbell. Return: the command id. */
+uint16_t machine_put(struct machine *machine, unsigned id, struct nvme_command command);
+void machine_ring(struct machine *machine, unsigned id);
+/** machine_submit() - put and ring */
+uint16_t machine_submit(struct machine *machine, unsigned id, struct nvme_command command);
+
+/** machine_take() - the next completion, if there is one; frees its slot by the doorbell */
+bool machine_take(struct machine *machine, unsigned id, struct machine_completion *ret);
+/** machine_peek() - the same, and the slot stays taken */
+bool machine_peek(struct machine *machine, unsigned id, struct machine_completion *ret);
+
+/** machine_execute() - submit, run, take: there must be exactly this completion */
+struct machine_completion machine_execute(struct machine *machine, unsigned id,
+					  struct nvme_command command);
+
+/* Commands */
+struct nvme_command machine_rw(uint8_t opcode, uint64_t lba, unsigned blocks, uint64_t prp1,
+			       uint64_t prp2);
+struct nvme_command machine_create_cq(unsigned id, unsigned entries, uint64_t base,
+				      unsigned vector);
+struct nvme_command machine_create_sq(unsigned id, unsigned entries, uint64_t base, unsigned cqid);
+struct nvme_command machine_get_log(uint8_t page, unsigned bytes, uint64_t offset, bool retain,
+				    uint64_t prp1);
+
+#define assert_status(completion, expected) assert_int_equal((completion).status, expected)
+
+#endif
