@@ -67,6 +67,20 @@ static bool host_writes_pending(struct nvme_host *nvme, unsigned worker)
 	return host->dma && vfio_user_dma_writes_pending(host->dma, worker);
 }
 
+static uint64_t host_writes_posted(struct nvme_host *nvme, unsigned worker)
+{
+	struct host *host = to_host(nvme);
+
+	return host->dma ? vfio_user_dma_writes_posted(host->dma, worker) : 0;
+}
+
+static uint64_t host_writes_acknowledged(struct nvme_host *nvme, unsigned worker)
+{
+	struct host *host = to_host(nvme);
+
+	return host->dma ? vfio_user_dma_writes_acknowledged(host->dma, worker) : 0;
+}
+
 static void trigger(void *opaque, unsigned vector)
 {
 	vfio_user_irq_trigger(opaque, vector);
@@ -112,6 +126,8 @@ static const struct nvme_host_ops host_ops = {
 	.read = host_read,
 	.write = host_write,
 	.writes_pending = host_writes_pending,
+	.writes_posted = host_writes_posted,
+	.writes_acknowledged = host_writes_acknowledged,
 	.interrupt = host_interrupt,
 	.set_intx = host_set_intx,
 	.call = host_call,

@@ -52,6 +52,8 @@ struct nvme_host_ops {
 	int (*write)(struct nvme_host *host, unsigned worker, uint64_t iova, const void *buf,
 		     size_t len);
 	bool (*writes_pending)(struct nvme_host *host, unsigned worker);
+	uint64_t (*writes_posted)(struct nvme_host *host, unsigned worker);
+	uint64_t (*writes_acknowledged)(struct nvme_host *host, unsigned worker);
 	void (*interrupt)(struct nvme_host *host, unsigned worker, unsigned vector);
 	void (*set_intx)(struct nvme_host *host, bool asserted);
 	void (*call)(struct nvme_host *host, unsigned thread, struct nvme_host_call *call);
@@ -117,6 +119,25 @@ static inline int nvme_host_write(struct nvme_host *host, unsigned worker, uint6
 static inline bool nvme_host_writes_pending(struct nvme_host *host, unsigned worker)
 {
 	return host->ops->writes_pending(host, worker);
+}
+
+/**
+ * nvme_host_writes_posted() - how many writes this worker has posted by message
+ *
+ * A write that nvme_host_write() has posted is visible to the guest once
+ * nvme_host_writes_acknowledged() has reached what this said right after it; one that was stored
+ * directly is at once, and the two are then equal unless older ones are under way. On the worker's
+ * own thread. Without a client the two are equal; a new client begins anew, after a reset.
+ */
+static inline uint64_t nvme_host_writes_posted(struct nvme_host *host, unsigned worker)
+{
+	return host->ops->writes_posted(host, worker);
+}
+
+/** nvme_host_writes_acknowledged() - and how many of them have been executed: the oldest ones */
+static inline uint64_t nvme_host_writes_acknowledged(struct nvme_host *host, unsigned worker)
+{
+	return host->ops->writes_acknowledged(host, worker);
 }
 
 /** nvme_host_interrupt() - signal an MSI-X (or MSI) vector, after this worker's posted writes */

@@ -276,12 +276,21 @@ static bool wait_for_writes(struct vfio_user_dma_messages *messages,
 	return true;
 }
 
+uint64_t vfio_user_dma_writes_posted(const struct vfio_user_dma *dma, unsigned stream)
+{
+	/* Only this thread posts to its stream. */
+	return dma->messages.posted[stream];
+}
+
+uint64_t vfio_user_dma_writes_acknowledged(const struct vfio_user_dma *dma, unsigned stream)
+{
+	return LOAD_ACQUIRE(dma->messages.acknowledged[stream]);
+}
+
 bool vfio_user_dma_writes_pending(const struct vfio_user_dma *dma, unsigned stream)
 {
-	const struct vfio_user_dma_messages *messages = &dma->messages;
-
-	/* Only this thread posts to its stream. */
-	return LOAD_ACQUIRE(messages->acknowledged[stream]) != messages->posted[stream];
+	return vfio_user_dma_writes_acknowledged(dma, stream) !=
+	       vfio_user_dma_writes_posted(dma, stream);
 }
 
 void vfio_user_dma_after_writes(struct vfio_user_dma *dma, unsigned stream,

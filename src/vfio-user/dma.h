@@ -67,6 +67,11 @@ int vfio_user_dma_write_message(struct vfio_user_dma *dma, unsigned stream, uint
  * thread. */
 bool vfio_user_dma_writes_pending(const struct vfio_user_dma *dma, unsigned stream);
 
+/** vfio_user_dma_writes_posted() - by @stream, since the connection began; on its thread */
+uint64_t vfio_user_dma_writes_posted(const struct vfio_user_dma *dma, unsigned stream);
+/** vfio_user_dma_writes_acknowledged() - how many of them the client has executed: the oldest */
+uint64_t vfio_user_dma_writes_acknowledged(const struct vfio_user_dma *dma, unsigned stream);
+
 /**
  * vfio_user_dma_after_writes() - call @fn(@opaque, @value) once all writes that @stream has posted
  * are acknowledged

@@ -71,6 +71,18 @@ static bool host_writes_pending(struct nvme_host *host, unsigned worker)
 	return machine_of(host)->writes_pending;
 }
 
+static uint64_t host_writes_posted(struct nvme_host *host, unsigned worker)
+{
+	return machine_of(host)->writes;
+}
+
+static uint64_t host_writes_acknowledged(struct nvme_host *host, unsigned worker)
+{
+	struct machine *machine = machine_of(host);
+
+	return machine->writes_pending ? machine->writes_executed : machine->writes;
+}
+
 static void host_interrupt(struct nvme_host *host, unsigned worker, unsigned vector)
 {
 	assert_true(vector < NVME_MAX_QUEUES);
@@ -110,6 +122,8 @@ static const struct nvme_host_ops ops = {
 	.read = host_read,
 	.write = host_write,
 	.writes_pending = host_writes_pending,
+	.writes_posted = host_writes_posted,
+	.writes_acknowledged = host_writes_acknowledged,
 	.interrupt = host_interrupt,
 	.set_intx = host_set_intx,
 	.call = host_call,

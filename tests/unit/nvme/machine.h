@@ -56,8 +56,9 @@ struct machine {
 	unsigned kicks[MACHINE_WORKERS];
 	unsigned interrupts[NVME_MAX_QUEUES];
 	bool intx, cancelled;
-	bool writes_pending;	/* posted ones are not executed yet */
-	unsigned reads, writes; /* by message */
+	bool writes_pending;	  /* posted ones are not executed yet */
+	unsigned reads, writes;	  /* by message */
+	unsigned writes_executed; /* while writes_pending */
 
 	struct machine_queue queues[NVME_MAX_QUEUES];
 	uint16_t next_cid;

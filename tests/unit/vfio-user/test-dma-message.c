@@ -283,6 +283,8 @@ static void writes_are_posted_and_counted(void **state)
 	vfio_user_dma_after_writes(rig->dma, 3, count_call, NULL, 10);
 	vfio_user_dma_after_writes(rig->dma, 4, count_call, NULL, 100);
 	assert_int_equal(called, 101);
+	assert_int_equal(vfio_user_dma_writes_posted(rig->dma, 3), 1);
+	assert_int_equal(vfio_user_dma_writes_acknowledged(rig->dma, 3), 0);
 	access = next_command(rig, VFIO_USER_DMA_WRITE);
 	assert_int_equal(access->addr, 0x2000);
 	assert_int_equal(access->count, 4);
@@ -290,6 +292,8 @@ static void writes_are_posted_and_counted(void **state)
 	answer(rig, 0);
 	assert_int_equal(rig_process(rig), 0);
 	assert_int_equal(called, 111);
+	assert_int_equal(vfio_user_dma_writes_acknowledged(rig->dma, 3), 1);
+	assert_int_equal(vfio_user_dma_writes_posted(rig->dma, 4), 0);
 }
 
 static void waits_for_the_last_of_the_stream(void **state)
