@@ -12,6 +12,10 @@ src_libkeeper_a_SOURCES = \
 	src/keeper/monitor.c src/keeper/monitor.h \
 	src/keeper/peer.c src/keeper/peer.h \
 	src/keeper/relay.c src/keeper/relay.h \
+	src/keeper/relay-channel.c \
+	src/keeper/relay-client.c \
+	src/keeper/relay-generation.c \
+	src/keeper/relay-internal.h \
 	src/keeper/requests.c src/keeper/requests.h \
 	src/keeper/runtime-dir.c src/keeper/runtime-dir.h \
 	src/keeper/supervise.c src/keeper/supervise.h \
