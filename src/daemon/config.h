@@ -10,6 +10,9 @@ struct config {
 	char *uri;	    /* libvirt connection, "qemu:///system" */
 	char *socket_group; /* may talk to the daemon, "libvirt" */
 	unsigned log_level; /* syslog's */
+	/* Directories that other hosts have too although their file system does not say so; ended by
+	 * NULL. NULL: none. */
+	char **shared_filesystems;
 };
 
 /** config_init() - the defaults; 0 or -ENOMEM */

@@ -27,6 +27,7 @@ src_libdaemon_a_SOURCES = \
 	src/daemon/request-domain.c \
 	src/daemon/request-info.c \
 	src/daemon/requests.c src/daemon/requests.h \
+	src/daemon/shared-storage.c src/daemon/shared-storage.h \
 	src/daemon/source.c src/daemon/source.h \
 	src/daemon/volumes.c src/daemon/volumes.h
 src_libdaemon_a_CPPFLAGS = $(DAEMON_CPPFLAGS)

@@ -20,6 +20,7 @@
 #include "daemon/loop.h"
 #include "daemon/reconcile.h"
 #include "daemon/requests.h"
+#include "daemon/shared-storage.h"
 
 /*
  * Theory of operation
@@ -178,6 +179,7 @@ int main(int argc, char **argv)
 	if (r == 0) {
 		log_open("virtnvmed", config.log_level);
 		keeper_config_set_log_level(config.log_level);
+		shared_storage_init(config.shared_filesystems);
 		r = serve(&config, &err);
 	}
 	if (r < 0)

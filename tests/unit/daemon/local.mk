@@ -4,7 +4,8 @@ daemon_check_programs = \
 	tests/unit/daemon/test-domain \
 	tests/unit/daemon/test-instance \
 	tests/unit/daemon/test-keeper-config \
-	tests/unit/daemon/test-libvirt
+	tests/unit/daemon/test-libvirt \
+	tests/unit/daemon/test-shared-storage
 daemon_check_files = \
 	tests/unit/daemon/hook-calls.sh \
 	tests/unit/daemon/hook-script.sh
@@ -24,3 +25,5 @@ tests_unit_daemon_test_keeper_config_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_daemon_test_keeper_config_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 tests_unit_daemon_test_libvirt_CPPFLAGS = $(UNIT_CPPFLAGS) $(LIBVIRT_CFLAGS)
 tests_unit_daemon_test_libvirt_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+tests_unit_daemon_test_shared_storage_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_daemon_test_shared_storage_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)

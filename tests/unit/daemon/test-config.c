@@ -60,6 +60,26 @@ static void reads_what_libvirts_files_have(void **state)
 	config_clear(&config);
 }
 
+static void reads_lists(void **state)
+{
+	struct config config;
+
+	assert_int_equal(load(&config,
+			      "shared_filesystems = [ # of both hosts\n  \"/srv/a [b]\", '/c',\n"
+			      "] # end\nlog_level = 4\n",
+			      NULL),
+			 0);
+	assert_string_equal(config.shared_filesystems[0], "/srv/a [b]");
+	assert_string_equal(config.shared_filesystems[1], "/c");
+	assert_null(config.shared_filesystems[2]);
+	assert_int_equal(config.log_level, 4);
+	config_clear(&config);
+
+	assert_int_equal(load(&config, "shared_filesystems = []", NULL), 0);
+	assert_null(config.shared_filesystems[0]);
+	config_clear(&config);
+}
+
 static void names_the_line_that_is_wrong(void **state)
 {
 	static const struct {
@@ -74,6 +94,12 @@ static void names_the_line_that_is_wrong(void **state)
 		{ "log_level = -1\n", ":1: ", "not a number" },
 		{ "log_level = \"6\"\n", ":1: ", "not a number" },
 		{ "log_level = 6x\n", ":1: ", "not a number" },
+		{ "\nshared_filesystems = \"/a\"\n", ":2: ", "list" },
+		{ "shared_filesystems = [ \"/a\" \"/b\" ]\n", ":1: ", "behind" },
+		{ "shared_filesystems = [ \"a\" ]\n", ":1: ", "not an absolute path" },
+		{ "shared_filesystems = [ \"/a\"\nuri = 'x'\n", ":1: ", "behind" },
+		{ "shared_filesystems = [ \"/a\",\n\n", ":1: ", "closing bracket" },
+		{ "shared_filesystems = [\n'/a',\n]\nurl = 1", ":4: ", "url" },
 	};
 	size_t i;
 
@@ -95,6 +121,7 @@ int main(void)
 		cmocka_unit_test(has_defaults),
 		cmocka_unit_test(wants_the_file_that_was_named),
 		cmocka_unit_test(reads_what_libvirts_files_have),
+		cmocka_unit_test(reads_lists),
 		cmocka_unit_test(names_the_line_that_is_wrong),
 	};
 
