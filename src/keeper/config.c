@@ -94,6 +94,7 @@ int keeper_config_parse(struct json_object *json, struct keeper_config *ret, str
 	config.controllers = json_child(json, "controllers", json_type_array);
 	if (!config.controllers)
 		return error_set(errp, EINVAL, _("\"controllers\" is missing or not a list"));
+	config.incoming = json_bool_or(json, "incoming", false);
 	config.without_uring = wants_threads(config.controllers);
 	*ret = config;
 	return 0;

@@ -17,6 +17,7 @@ struct keeper_config {
 	const char *controller_program, *controller_user;
 	unsigned io_threads;
 	bool without_uring; /* a disk of the start has io="threads"; decided for all disks */
+	bool incoming;	    /* a migration comes: the images are locked when it has */
 	int log_level;
 	struct json_object *controllers; /* array; each for controller_config_parse() */
 };

@@ -47,9 +47,9 @@ static void drop_namespace(struct device *device, uint32_t nsid)
 	free_namespace(ns);
 }
 
-/* Parsed, its image open and locked, in the list. */
+/* Parsed, its image open and perhaps locked, in the list. */
 static struct device_namespace *new_namespace(struct device *device, struct json_object *json,
-					      struct error **errp)
+					      bool locked, struct error **errp)
 {
 	struct device_namespace *ns = calloc(1, sizeof(*ns)), **link;
 
@@ -66,7 +66,7 @@ static struct device_namespace *new_namespace(struct device *device, struct json
 			  device->config.index, ns->config.nsid);
 		goto fail;
 	}
-	if (image_acquire(&ns->image, &ns->config, errp) < 0)
+	if ((locked ? image_acquire : image_hold)(&ns->image, &ns->config, errp) < 0)
 		goto fail;
 	for (link = &device->namespaces; *link; link = &(*link)->next)
 		;
@@ -147,7 +147,7 @@ struct device *device_new(const struct device_options *options, struct json_obje
 	count = device->config.namespaces ? json_object_array_length(device->config.namespaces) : 0;
 	for (i = 0; i < count; i++)
 		if (!new_namespace(device, json_object_array_get_idx(device->config.namespaces, i),
-				   errp))
+				   !options->unlocked, errp))
 			goto fail;
 	device->state_fd = memfd_create("virtnvme-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (device->state_fd < 0) {
@@ -289,7 +289,30 @@ static void on_step(void *opaque, struct json_object *result, const struct error
 	free(step);
 }
 
-void device_start(struct device *device, device_done done, void *opaque)
+int device_lock_images(struct device *device, struct error **errp)
+{
+	struct device_namespace *ns, *locked;
+	int r = 0;
+
+	for (ns = device->namespaces; ns && r == 0; ns = ns->next) {
+		r = image_lock(&ns->image, &ns->config, errp);
+		if (r < 0)
+			break;
+	}
+	for (locked = device->namespaces; r < 0 && locked != ns; locked = locked->next)
+		image_unlock(&locked->image);
+	return r;
+}
+
+void device_unlock_images(struct device *device)
+{
+	struct device_namespace *ns;
+
+	for (ns = device->namespaces; ns; ns = ns->next)
+		image_unlock(&ns->image);
+}
+
+void device_start(struct device *device, unsigned flags, device_done done, void *opaque)
 {
 	struct step *step = new_step(device, 0, done, opaque);
 	struct json_object *arguments;
@@ -311,8 +334,32 @@ void device_start(struct device *device, device_done done, void *opaque)
 	json_add_string(arguments, "uuid", device->config.uuid);
 	json_add_u64(arguments, "queues", device->config.queues);
 	json_add_u64(arguments, "cntlid", device->config.index + 1);
+	if (flags & DEVICE_FROZEN)
+		json_add_bool(arguments, "frozen", true);
+	if (flags & DEVICE_POISON)
+		json_add_bool(arguments, "poison", true);
 	call(step, "add-controller", arguments, (const int[]){ device->state_fd, channel, bulk },
 	     3);
+}
+
+static void on_left(void *opaque, struct json_object *result, const struct error *err)
+{
+	struct step *step = opaque;
+
+	step->device->removing = false;
+	step->done(step->opaque, result, err);
+	free(step);
+}
+
+void device_leave(struct device *device, device_done done, void *opaque)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	device->removing = true;
+	json_add_u64(arguments, "index", device->config.index);
+	json_add_bool(arguments, "keep_state", true);
+	call(new_step(device, 0, on_left, new_step(device, 0, done, opaque)), "remove-controller",
+	     arguments, NULL, 0);
 }
 
 void device_remove(struct device *device, device_done done, void *opaque)
@@ -331,7 +378,7 @@ void device_add_namespace(struct device *device, struct json_object *json, devic
 	struct device_namespace *ns;
 	struct error *err = NULL;
 
-	ns = new_namespace(device, json, &err);
+	ns = new_namespace(device, json, true, &err);
 	if (!ns) {
 		fail_step(step, err);
 		return;

@@ -36,12 +36,19 @@ struct device_options {
 	const struct keeper_config *config;
 	struct supervisor *supervisor;
 	struct peer *peer;
+	bool unlocked; /* the image locks are another host's, until device_lock_images() */
+};
+
+/* How a controller takes a device over that has a state. */
+enum device_start_flags {
+	DEVICE_FROZEN = 1 << 0, /* it does nothing of the guest's before it is told to thaw */
+	DEVICE_POISON = 1 << 1, /* the commands that its predecessor had in hand are failed */
 };
 
 /* Told once, later; @err: NULL on success, and borrowed like @result. */
 typedef void (*device_done)(void *opaque, struct json_object *result, const struct error *err);
 
-/** device_new() - open and lock its images, make its socket; the controller does not know it yet.
+/** device_new() - open its images, lock them, make its socket; the controller does not know it yet.
  * @json: borrowed. NULL with a sentence */
 struct device *device_new(const struct device_options *options, struct json_object *json,
 			  struct error **errp);
@@ -49,13 +56,26 @@ struct device *device_new(const struct device_options *options, struct json_obje
 /** device_free() - the images are unlocked and the socket is gone; no call may be under way */
 void device_free(struct device *device);
 
+/** device_lock_images() - all of them or none; 0, or -errno with a sentence */
+int device_lock_images(struct device *device, struct error **errp);
+void device_unlock_images(struct device *device);
+
 /**
  * device_start() - add it, with its namespaces, to the controller of the moment
+ * @flags: DEVICE_FROZEN and DEVICE_POISON
  *
  * For a first generation as for a successor, which gets the state file and what the relay
  * remembers.
  */
-void device_start(struct device *device, device_done done, void *opaque);
+void device_start(struct device *device, unsigned flags, device_done done, void *opaque);
+
+/**
+ * device_leave() - have the controller that runs leave it as it stands
+ *
+ * The state file is what it was and nobody's meanwhile, the client's messages wait; device_start()
+ * goes on with it, with the images opened anew.
+ */
+void device_leave(struct device *device, device_done done, void *opaque);
 
 /** device_remove() - take it from the controller again; the caller frees it when that is done */
 void device_remove(struct device *device, device_done done, void *opaque);

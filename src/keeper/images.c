@@ -86,7 +86,24 @@ static void tell_of_tail(const struct namespace_config *config, int fd)
 			    config->path, (unsigned)(st.st_size % block_size), block_size);
 }
 
-int image_acquire(struct image *image, const struct namespace_config *config, struct error **errp)
+int image_hold(struct image *image, const struct namespace_config *config, struct error **errp)
+{
+	int r;
+
+	if (config->type == NAMESPACE_MEMORY)
+		return 0;
+	r = open_path(config, BLOCK_CACHE_WRITEBACK, true, &image->lock_fd, errp);
+	if (r < 0)
+		return r;
+	r = judge_format(config, image->lock_fd, errp);
+	if (r < 0)
+		image_release(image);
+	else
+		tell_of_tail(config, image->lock_fd);
+	return r;
+}
+
+int image_lock(struct image *image, const struct namespace_config *config, struct error **errp)
 {
 	enum block_lock_mode mode = config->read_only	? BLOCK_LOCK_READ_ONLY
 				    : config->shareable ? BLOCK_LOCK_SHARED_WRITE
@@ -95,21 +112,32 @@ int image_acquire(struct image *image, const struct namespace_config *config, st
 
 	if (config->type == NAMESPACE_MEMORY)
 		return 0;
-	r = create_missing(config, errp);
+	r = block_lock_acquire(image->lock_fd, mode, errp);
+	if (r < 0 && errp && *errp && !strstr((*errp)->message, config->path))
+		error_prefix(errp, "%s", config->path);
+	return r;
+}
+
+void image_unlock(struct image *image)
+{
+	int r = image->lock_fd >= 0 ? block_lock_release(image->lock_fd) : 0;
+
+	/* The file system has taken the lock before. */
+	if (r < 0)
+		log_error("an image lock is not given back: %s", strerror(-r));
+}
+
+int image_acquire(struct image *image, const struct namespace_config *config, struct error **errp)
+{
+	int r = create_missing(config, errp);
+
 	if (r == 0)
-		r = open_path(config, BLOCK_CACHE_WRITEBACK, true, &image->lock_fd, errp);
+		r = image_hold(image, config, errp);
 	if (r < 0)
 		return r;
-	r = judge_format(config, image->lock_fd, errp);
-	if (r == 0)
-		r = block_lock_acquire(image->lock_fd, mode, errp);
-	if (r < 0) {
-		if (errp && *errp && !strstr((*errp)->message, config->path))
-			error_prefix(errp, "%s", config->path);
+	r = image_lock(image, config, errp);
+	if (r < 0)
 		image_release(image);
-	} else {
-		tell_of_tail(config, image->lock_fd);
-	}
 	return r;
 }
 

@@ -10,7 +10,7 @@
  * which the keeper opens for it and does not keep.
  */
 struct image {
-	int lock_fd; /* -1: no image (memory) or not held */
+	int lock_fd; /* -1: no image (memory) or not held; it may be held and not locked */
 };
 
 #define IMAGE_NONE                                                                                 \
@@ -18,7 +18,17 @@ struct image {
 		.lock_fd = -1                                                                      \
 	}
 
-/** image_acquire() - create it if it is missing and a capacity is given, open and lock it; 0 or
+/** image_hold() - open it without locking it, for a domain that is still another host's; 0 or
+ * -errno with a sentence */
+int image_hold(struct image *image, const struct namespace_config *config, struct error **errp);
+
+/** image_lock() - lock what is held; 0; -EAGAIN when somebody uses it, or -errno, with a sentence */
+int image_lock(struct image *image, const struct namespace_config *config, struct error **errp);
+
+/** image_unlock() - give the lock back and go on holding it; harmless without a lock */
+void image_unlock(struct image *image);
+
+/** image_acquire() - create it if it is missing and a capacity is given, hold and lock it; 0 or
  * -errno with a sentence */
 int image_acquire(struct image *image, const struct namespace_config *config, struct error **errp);
 

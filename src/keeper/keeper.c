@@ -63,6 +63,7 @@ struct device *keeper_add_device(struct keeper *keeper, struct json_object *json
 		.config = &keeper->config,
 		.supervisor = &keeper->supervisor,
 		.peer = &keeper->peer,
+		.unlocked = keeper->config.incoming,
 	};
 	struct controller_config config;
 	struct device *device, **link;
@@ -234,7 +235,7 @@ int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_con
 	for (device = keeper->devices; device && keeper->phase == KEEPER_STARTING;
 	     device = device->next) {
 		keeper->starting++;
-		device_start(device, on_device_started, keeper);
+		device_start(device, 0, on_device_started, keeper);
 	}
 	on_device_started(keeper, NULL, NULL);
 	return 0;

@@ -228,7 +228,8 @@ static void handle_add_controller(struct keeper *keeper, struct control_request 
 		control_request_fail(request, err);
 		return;
 	}
-	device_start(device, on_device_added, new_pending(keeper, request, device->config.index));
+	device_start(device, 0, on_device_added,
+		     new_pending(keeper, request, device->config.index));
 }
 
 static void on_device_removed(void *opaque, struct json_object *result, const struct error *err)

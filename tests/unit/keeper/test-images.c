@@ -74,6 +74,31 @@ static void holds_the_lock_without_the_controllers_descriptor(void **state)
 	image_release(&other);
 }
 
+static void is_held_without_the_lock(void **state)
+{
+	struct namespace_config config = file_config();
+	struct image image = IMAGE_NONE, other = IMAGE_NONE;
+	struct error *err = NULL;
+	int fd;
+
+	config.capacity = 1 * MiB;
+	assert_int_equal(image_hold(&image, &config, NULL), -ENOENT);
+	assert_int_equal(image_acquire(&other, &config, NULL), 0);
+	assert_int_equal(image_hold(&image, &config, NULL), 0);
+	assert_int_equal(image_open(&image, &config, &fd, NULL), 0);
+	close(fd);
+	assert_int_equal(image_lock(&image, &config, &err), -EAGAIN);
+	assert_non_null(strstr(err->message, path));
+	error_free(err);
+	image_unlock(&other);
+	assert_int_equal(image_lock(&image, &config, NULL), 0);
+	assert_int_equal(image_lock(&other, &config, NULL), -EAGAIN);
+	image_unlock(&image);
+	assert_int_equal(image_lock(&other, &config, NULL), 0);
+	image_release(&image);
+	image_release(&other);
+}
+
 static void shareable_is_shared(void **state)
 {
 	struct namespace_config config = file_config();
@@ -187,6 +212,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(wants_a_capacity_for_a_missing_image),
 		TEST(holds_the_lock_without_the_controllers_descriptor),
+		TEST(is_held_without_the_lock),
 		TEST(shareable_is_shared),
 		TEST(opens_a_description_of_its_own),
 		TEST(notices_a_replaced_image),
