@@ -70,6 +70,9 @@ static const struct control_command commands[] = {
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_NUMBER("nsid")) },
 	{ "resize-namespace", CONTROL_KEEPER | CONTROL_CONTROLLER, 0,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_NUMBER("nsid")) },
+	{ "permit-migration", CONTROL_KEEPER, 0,
+	  ARGUMENTS(REQUIRED_NUMBER("seconds"), REQUIRED_NUMBER("micros"), STRING("operation"),
+		    STRING("refused")) },
 	{ "stop", CONTROL_KEEPER | CONTROL_CONTROLLER, 0, NULL },
 
 	/* The state memfd, the relay socket, the bulk memfd. */

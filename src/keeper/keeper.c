@@ -63,7 +63,7 @@ struct device *keeper_add_device(struct keeper *keeper, struct json_object *json
 		.config = &keeper->config,
 		.supervisor = &keeper->supervisor,
 		.peer = &keeper->peer,
-		.unlocked = keeper->config.incoming,
+		.unlocked = migration_is_incoming(keeper->migration),
 	};
 	struct controller_config config;
 	struct device *device, **link;
@@ -214,6 +214,9 @@ int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_con
 	int r;
 
 	*keeper = (struct keeper){ .event = event, .config = *config, .ready_fd = ready_fd };
+	keeper->migration = migration_new(keeper->config.incoming);
+	if (!keeper->migration)
+		return error_set_errno(errp, ENOMEM, _("cannot start"));
 	peer_init(&keeper->peer, event, keeper->config.peer_pidfile, on_peer_gone, keeper);
 	supervisor_init(&keeper->supervisor, event, &keeper->config, on_controller_ended, keeper);
 	r = sd_event_add_signal(event, &keeper->sigterm, SIGTERM, on_sigterm, keeper);
@@ -268,6 +271,7 @@ void keeper_done(struct keeper *keeper)
 	while (keeper->devices)
 		keeper_drop_device(keeper, keeper->devices);
 	peer_done(&keeper->peer);
+	migration_free(keeper->migration);
 	sd_event_source_disable_unref(keeper->start_timer);
 	sd_event_source_disable_unref(keeper->sigterm);
 	json_object_put(keeper->config.json);

@@ -3,6 +3,7 @@
 #define KEEPER_KEEPER_H
 
 #include "keeper/device.h"
+#include "keeper/migration.h"
 #include "keeper/monitor.h"
 #include "keeper/requests.h"
 #include "keeper/vmstate.h"
@@ -24,6 +25,7 @@ struct keeper {
 	struct device *devices;
 	struct monitor *monitor;
 	struct vmstate *vmstate;
+	struct migration *migration;
 	struct requests *requests;
 	unsigned starting; /* devices that the controller has not accepted yet */
 	sd_event_source *start_timer, *sigterm;

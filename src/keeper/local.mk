@@ -9,6 +9,7 @@ src_libkeeper_a_SOURCES = \
 	src/keeper/listener.c src/keeper/listener.h \
 	src/keeper/message-store.c src/keeper/message-store.h \
 	src/keeper/message.h \
+	src/keeper/migration.c src/keeper/migration.h \
 	src/keeper/monitor.c src/keeper/monitor.h \
 	src/keeper/peer.c src/keeper/peer.h \
 	src/keeper/relay.c src/keeper/relay.h \

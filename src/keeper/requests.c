@@ -165,6 +165,7 @@ static struct json_object *describe(const struct keeper *keeper, struct json_obj
 	json_add_bool(part, "connected", connected);
 	json_add_bool(part, "monitor", keeper->monitor && monitor_connected(keeper->monitor));
 	json_add(json, "qemu", part);
+	json_add_string(json, "migration", migration_state_name(keeper->migration));
 	part = json_object_new_object();
 	json_add_u64(part, "pid", keeper->supervisor.pid);
 	json_add_u64(part, "generation", keeper->supervisor.generation);
@@ -291,6 +292,22 @@ static void handle_resize_namespace(struct keeper *keeper, struct control_reques
 					new_pending(keeper, request, 0));
 }
 
+static void handle_permit_migration(struct keeper *keeper, struct control_request *request,
+				    struct json_object *arguments)
+{
+	const struct migration_permit permit = {
+		.seconds = json_u64_or(arguments, "seconds", 0),
+		.micros = json_u64_or(arguments, "micros", 0),
+		.refused = json_string_or(arguments, "refused", NULL),
+	};
+
+	log_info("the daemon %s the %s%s%s", permit.refused ? "refuses" : "permits",
+		 json_string_or(arguments, "operation", "migration"), permit.refused ? ": " : "",
+		 permit.refused ? permit.refused : "");
+	migration_permit(keeper->migration, &permit);
+	control_request_reply(request, NULL);
+}
+
 static void handle_stop(struct keeper *keeper, struct control_request *request,
 			struct json_object *arguments)
 {
@@ -302,14 +319,16 @@ static const struct {
 	const char *name;
 	void (*handle)(struct keeper *keeper, struct control_request *request,
 		       struct json_object *arguments);
+	bool changes; /* what the guest has: not during a migration, which has described it */
 } handlers[] = {
-	{ "status", handle_status },
-	{ "add-controller", handle_add_controller },
-	{ "remove-controller", handle_remove_controller },
-	{ "add-namespace", handle_add_namespace },
-	{ "remove-namespace", handle_remove_namespace },
-	{ "resize-namespace", handle_resize_namespace },
-	{ "stop", handle_stop },
+	{ "status", handle_status, false },
+	{ "add-controller", handle_add_controller, true },
+	{ "remove-controller", handle_remove_controller, true },
+	{ "add-namespace", handle_add_namespace, true },
+	{ "remove-namespace", handle_remove_namespace, true },
+	{ "resize-namespace", handle_resize_namespace, true },
+	{ "permit-migration", handle_permit_migration, false },
+	{ "stop", handle_stop, false },
 };
 
 static void on_request(void *opaque, struct control_request *request, const char *command,
@@ -328,6 +347,13 @@ static void on_request(void *opaque, struct control_request *request, const char
 	}
 	for (i = 0; i < ARRAY_SIZE(handlers); i++)
 		if (string_equal(command, handlers[i].name)) {
+			if (handlers[i].changes && migration_is_under_way(keeper->migration)) {
+				error_set(&err, EBUSY,
+					  _("a migration or save of the domain is under way; try "
+					    "again when it is over"));
+				control_request_fail(request, err);
+				return;
+			}
 			handlers[i].handle(keeper, request, arguments);
 			return;
 		}
