@@ -24,7 +24,10 @@ enum block_call_kind {
 	BLOCK_CALL_WRITE,
 	BLOCK_CALL_SYNC, /* fdatasync */
 	BLOCK_CALL_FALLOCATE,
+	BLOCK_CALL_WAIT, /* nothing, for BLOCK_WAIT_NS */
 };
+
+#define BLOCK_WAIT_NS 5000000
 
 /* One system call. */
 struct block_call {
@@ -43,6 +46,9 @@ struct block_ops {
 	/* The request is sane: inside the capacity, aligned, allowed; READ and WRITE have bytes. */
 	void (*submit)(struct block *block, struct block_ring *ring, struct block_request *request);
 	void (*prepare)(struct block_request *request, struct block_call *call);
+	/* The first half of submit(), for a backend that stands before this one: what the first
+	 * system call will be. Return: finished without one, with the result in priv.result. */
+	bool (*start)(struct block_request *request);
 	/* @result: bytes or -errno. Return: finished, with the result in priv.result. */
 	bool (*advance)(struct block_request *request, int result);
 	int (*refresh)(struct block *block);

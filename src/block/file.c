@@ -354,34 +354,38 @@ static bool suits_direct(const struct block_info *info, const struct block_reque
 	return !(addresses & (info->memory_alignment - 1)) && !(lengths & (info->block_size - 1));
 }
 
-static void file_submit(struct block *block, struct block_ring *ring, struct block_request *request)
+static bool file_start(struct block_request *request)
 {
-	struct file *file = to_file(block);
+	struct file *file = to_file(request->priv.block);
+	const struct block_info *info = &file->block.info;
 	int phase = first_phase(file, request);
 
-	if (phase < 0) {
-		block_complete(request, phase);
-		return;
-	}
-	request->priv.phase = phase;
 	request->priv.bounce = NULL;
 	request->priv.progress = 0;
 	request->priv.retries = 0;
-	if (request->op == BLOCK_FLUSH &&
-	    (!block->info.volatile_cache || READ_ONCE(file->flush_error))) {
-		block_complete(request, READ_ONCE(file->flush_error));
-		return;
-	}
+	if (phase < 0)
+		return finish(request, phase);
+	request->priv.phase = phase;
+	if (request->op == BLOCK_FLUSH && (!info->volatile_cache || READ_ONCE(file->flush_error)))
+		return finish(request, READ_ONCE(file->flush_error));
 	if ((request->op == BLOCK_READ || request->op == BLOCK_WRITE) && file->is_direct &&
-	    !suits_direct(&block->info, request)) {
+	    !suits_direct(info, request)) {
 		if (posix_memalign(&request->priv.bounce, BOUNCE_ALIGNMENT, request->bytes) != 0) {
-			block_complete(request, -ENOMEM);
-			return;
+			request->priv.bounce = NULL;
+			return finish(request, -ENOMEM);
 		}
 		if (request->op == BLOCK_WRITE)
 			copy_bounce(request, true);
 	}
-	block_ring_execute(ring, request);
+	return false;
+}
+
+static void file_submit(struct block *block, struct block_ring *ring, struct block_request *request)
+{
+	if (file_start(request))
+		block_complete(request, request->priv.result);
+	else
+		block_ring_execute(ring, request);
 }
 
 /*
@@ -416,6 +420,7 @@ static void file_close(struct block *block)
 
 static const struct block_ops file_ops = {
 	.submit = file_submit,
+	.start = file_start,
 	.prepare = file_prepare,
 	.advance = file_advance,
 	.refresh = file_refresh,

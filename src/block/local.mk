@@ -4,6 +4,7 @@ src_libblock_a_SOURCES = \
 	src/block/backend.h \
 	src/block/block.c src/block/block.h \
 	src/block/create.c src/block/create.h \
+	src/block/fault.c src/block/fault.h \
 	src/block/file.c \
 	src/block/lock.c src/block/lock.h \
 	src/block/memory.c \

@@ -61,6 +61,9 @@ static int make_call(const struct block_call *call)
 	case BLOCK_CALL_FALLOCATE:
 		ret = fallocate(call->fd, call->flags, call->offset, call->length);
 		break;
+	case BLOCK_CALL_WAIT:
+		ret = nanosleep(&(struct timespec){ .tv_nsec = BLOCK_WAIT_NS }, NULL);
+		break;
 	}
 	return ret < 0 ? -errno : ret;
 }

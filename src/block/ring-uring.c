@@ -79,6 +79,8 @@ static struct io_uring_sqe *get_entry(struct uring *uring)
 	return sqe;
 }
 
+static struct __kernel_timespec a_while = { .tv_nsec = BLOCK_WAIT_NS };
+
 static void fill_entry(struct io_uring_sqe *sqe, const struct block_call *call)
 {
 	const struct iovec *iov = call->iov;
@@ -105,6 +107,9 @@ static void fill_entry(struct io_uring_sqe *sqe, const struct block_call *call)
 		break;
 	case BLOCK_CALL_FALLOCATE:
 		io_uring_prep_fallocate(sqe, call->fd, call->flags, call->offset, call->length);
+		break;
+	case BLOCK_CALL_WAIT:
+		io_uring_prep_timeout(sqe, &a_while, 0, 0);
 		break;
 	}
 	if (call->may_block)

@@ -79,8 +79,8 @@ static const struct control_command commands[] = {
 	{ "add-controller", CONTROL_CONTROLLER, 3,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_STRING("serial"), STRING("uuid"),
 		    REQUIRED_NUMBER("queues"), NUMBER("cntlid")) },
-	/* The image. */
-	{ "add-namespace", CONTROL_CONTROLLER, 1,
+	/* The image; for tests also its control file and its stable file. */
+	{ "add-namespace", CONTROL_CONTROLLER, 3,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_OBJECT("namespace")) },
 	{ "counters", CONTROL_CONTROLLER, 0, NULL },
 };

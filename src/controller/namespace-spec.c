@@ -6,12 +6,11 @@
 
 #include "base/i18n.h"
 #include "base/options.h"
+#include "block/fault.h"
 
 static const char *const type_names[] = {
-	[NAMESPACE_FILE] = "file",
-	[NAMESPACE_BLOCK] = "block",
-	[NAMESPACE_MEMORY] = "memory",
-	[NAMESPACE_NULL] = "null",
+	[NAMESPACE_FILE] = "file", [NAMESPACE_BLOCK] = "block", [NAMESPACE_MEMORY] = "memory",
+	[NAMESPACE_NULL] = "null", [NAMESPACE_FAULT] = "fault",
 };
 
 static const char *const cache_names[] = {
@@ -30,9 +29,10 @@ static int find_name(const char *const *names, size_t count, const char *name, s
 	return -EINVAL;
 }
 
-static bool has_image(const struct namespace_spec *spec)
+bool namespace_spec_has_image(const struct namespace_spec *spec)
 {
-	return spec->type == NAMESPACE_FILE || spec->type == NAMESPACE_BLOCK;
+	return spec->type == NAMESPACE_FILE || spec->type == NAMESPACE_BLOCK ||
+	       spec->type == NAMESPACE_FAULT;
 }
 
 static int parse_cache(struct namespace_spec *spec, const char *value, struct error **errp)
@@ -65,7 +65,7 @@ static int parse_setting(struct namespace_spec *spec, const char *setting, struc
 		spec->nvme.read_only = spec->file.read_only = true;
 		return 0;
 	}
-	if (has_image(spec)) {
+	if (namespace_spec_has_image(spec)) {
 		if (string_has_prefix(setting, "cache="))
 			return parse_cache(spec, setting + strlen("cache="), errp);
 		if (string_equal(setting, "discard=unmap")) {
@@ -74,6 +74,16 @@ static int parse_setting(struct namespace_spec *spec, const char *setting, struc
 		}
 		if (string_equal(setting, "shareable")) {
 			spec->shareable = true;
+			return 0;
+		}
+	}
+	if (spec->type == NAMESPACE_FAULT) {
+		if (string_has_prefix(setting, "control=")) {
+			strcpy(spec->control, setting + strlen("control="));
+			return 0;
+		}
+		if (string_has_prefix(setting, "stable=")) {
+			strcpy(spec->stable, setting + strlen("stable="));
 			return 0;
 		}
 	}
@@ -115,7 +125,7 @@ int namespace_spec_parse(const char *text, struct namespace_spec *ret, struct er
 		return error_set(errp, EINVAL, _("a namespace of more than %zu characters"),
 				 sizeof(piece) - 1);
 	rest = next_piece(colon + 1, piece);
-	if (has_image(ret)) {
+	if (namespace_spec_has_image(ret)) {
 		if (!piece[0])
 			return error_set(errp, EINVAL, _("namespace \"%s\": the path is missing"),
 					 text);
@@ -133,6 +143,8 @@ int namespace_spec_parse(const char *text, struct namespace_spec *ret, struct er
 			return r;
 		}
 	}
+	if (ret->type == NAMESPACE_FAULT && !ret->control[0])
+		return error_set(errp, EINVAL, _("namespace \"%s\": control= is missing"), text);
 	return 0;
 }
 
@@ -198,21 +210,33 @@ int namespace_spec_from_json(struct json_object *object, struct namespace_spec *
 	return 0;
 }
 
-struct block *namespace_spec_open(const struct namespace_spec *spec, int fd, struct error **errp)
+static bool judge_fds(const struct namespace_spec *spec, size_t fd_count)
+{
+	if (spec->type == NAMESPACE_FAULT)
+		return fd_count == 2 || fd_count == 3;
+	return fd_count == namespace_spec_has_image(spec);
+}
+
+struct block *namespace_spec_open(const struct namespace_spec *spec, int *fds, size_t fd_count,
+				  struct error **errp)
 {
 	struct block *block = NULL;
 
-	if (has_image(spec) != (fd >= 0)) {
-		if (fd >= 0)
-			close(fd);
-		error_set(errp, EINVAL, "a namespace of type %s comes %s a descriptor",
-			  type_names[spec->type], has_image(spec) ? "with" : "without");
+	if (!judge_fds(spec, fd_count)) {
+		for (size_t i = 0; i < fd_count; i++)
+			close(steal_fd(&fds[i]));
+		error_set(errp, EINVAL, "a namespace of type %s comes with %zu descriptors",
+			  type_names[spec->type], fd_count);
 		return NULL;
 	}
 	switch (spec->type) {
 	case NAMESPACE_FILE:
 	case NAMESPACE_BLOCK:
-		block = block_open_file(fd, &spec->file, errp);
+		block = block_open_file(steal_fd(&fds[0]), &spec->file, errp);
+		break;
+	case NAMESPACE_FAULT:
+		block = block_open_fault(steal_fd(&fds[0]), &spec->file, steal_fd(&fds[1]),
+					 fd_count == 3 ? steal_fd(&fds[2]) : -1, errp);
 		break;
 	case NAMESPACE_MEMORY:
 		block = block_open_memory(spec->bytes, errp);

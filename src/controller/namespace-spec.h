@@ -12,12 +12,14 @@ enum namespace_type {
 	NAMESPACE_BLOCK,
 	NAMESPACE_MEMORY,
 	NAMESPACE_NULL,
+	NAMESPACE_FAULT, /* a file with faults, for tests */
 };
 
 struct namespace_spec {
 	enum namespace_type type;
-	char path[4096]; /* file, block; empty: the descriptor comes from the keeper */
-	uint64_t bytes;	 /* memory, null */
+	char path[4096]; /* file, block, fault; empty: the descriptor comes from the keeper */
+	char control[4096], stable[4096]; /* fault; the same; see block/fault.h */
+	uint64_t bytes;			  /* memory, null */
 	bool shareable;
 	struct block_file_options file;
 	struct nvme_namespace_config nvme;
@@ -33,12 +35,20 @@ int namespace_spec_parse(const char *text, struct namespace_spec *ret, struct er
 int namespace_spec_from_json(struct json_object *object, struct namespace_spec *ret,
 			     struct error **errp);
 
+#define NAMESPACE_SPEC_MAX_FDS 3
+
+/** namespace_spec_has_image() - is it one that needs descriptors? */
+bool namespace_spec_has_image(const struct namespace_spec *spec);
+
 /**
  * namespace_spec_open() - the block
- * @fd: of the image, owned from here on, also on failure; -1 for memory and null
+ * @fds: the image; of a fault namespace also its control file and, if it has one, its stable file.
+ * They are owned by the block from here on, also on failure, and -1 afterwards.
+ * @fd_count: 0 for memory and null
  *
  * Return: NULL with a sentence.
  */
-struct block *namespace_spec_open(const struct namespace_spec *spec, int fd, struct error **errp);
+struct block *namespace_spec_open(const struct namespace_spec *spec, int *fds, size_t fd_count,
+				  struct error **errp);
 
 #endif

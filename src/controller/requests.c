@@ -240,7 +240,7 @@ static void add_namespace(struct requests *requests, struct control_request *req
 	if (namespace_spec_from_json(json_child(arguments, "namespace", json_type_object), &spec,
 				     &err) < 0)
 		goto fail;
-	block = namespace_spec_open(&spec, fd_count ? steal_fd(&fds[0]) : -1, &err);
+	block = namespace_spec_open(&spec, fds, fd_count, &err);
 	if (!block)
 		goto fail;
 	info = block_get_info(block);

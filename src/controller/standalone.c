@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <uuid/uuid.h>
 
+#include "base/fd.h"
 #include "base/i18n.h"
 #include "base/log.h"
 #include "block/lock.h"
@@ -16,7 +17,8 @@
 #include "vfio-user/listener.h"
 
 struct standalone_image {
-	int fd;	     /* the block's, until it is attached */
+	int fds[NAMESPACE_SPEC_MAX_FDS]; /* the block's, until it is attached */
+	size_t fd_count;
 	int lock_fd; /* holds the lock; -1: no image */
 };
 
@@ -39,21 +41,41 @@ struct standalone {
 static const uuid_t id_namespace = { 0x3c, 0x6f, 0x22, 0x9a, 0x51, 0x0b, 0x4d, 0x6e,
 				     0x9d, 0x1f, 0x0f, 0x5a, 0x7e, 0xc3, 0x84, 0x21 };
 
+/* Of a fault namespace, for tests. */
+static int open_fault_files(const struct namespace_spec *spec, struct standalone_image *image,
+			    struct error **errp)
+{
+	const char *const paths[] = { spec->control, spec->stable };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(paths) && *paths[i]; i++) {
+		int fd = open(paths[i], O_RDWR | O_CLOEXEC);
+
+		if (fd < 0)
+			return error_set_errno(errp, errno, "%s", paths[i]);
+		image->fds[image->fd_count++] = fd;
+	}
+	return 0;
+}
+
 static int open_image(const struct namespace_spec *spec, struct standalone_image *image,
 		      struct error **errp)
 {
 	struct block_path_options options = {
-		.expect = spec->type == NAMESPACE_FILE ? BLOCK_PATH_FILE : BLOCK_PATH_DEVICE,
+		.expect = spec->type == NAMESPACE_BLOCK ? BLOCK_PATH_DEVICE : BLOCK_PATH_FILE,
 		.cache = spec->file.cache,
 		.read_only = spec->file.read_only,
 	};
 	enum block_lock_mode mode = BLOCK_LOCK_EXCLUSIVE_WRITE;
 	int ret;
 
-	image->fd = image->lock_fd = -1;
-	if (spec->type != NAMESPACE_FILE && spec->type != NAMESPACE_BLOCK)
+	if (!namespace_spec_has_image(spec))
 		return 0;
-	ret = block_open_path(spec->path, &options, &image->fd, errp);
+	ret = block_open_path(spec->path, &options, &image->fds[0], errp);
+	if (ret < 0)
+		return ret;
+	image->fd_count = 1;
+	ret = open_fault_files(spec, image, errp);
 	if (ret < 0)
 		return ret;
 	/* On a description of its own, as the keeper does it. */
@@ -104,7 +126,7 @@ struct standalone *standalone_open(const struct options *options, struct error *
 	standalone->options = options;
 	standalone->directory_fd = -1;
 	for (i = 0; i < options->namespace_count; i++)
-		standalone->images[i].fd = standalone->images[i].lock_fd = -1;
+		standalone->images[i].lock_fd = -1;
 	for (i = 0; i < options->namespace_count; i++)
 		if (open_image(&options->namespaces[i], &standalone->images[i], errp) < 0)
 			goto fail;
@@ -172,8 +194,8 @@ static int attach_all(struct standalone *standalone, struct error **errp)
 
 	for (i = 0; i < options->namespace_count; i++) {
 		const struct namespace_spec *spec = &options->namespaces[i];
-		struct block *block =
-			namespace_spec_open(spec, steal_fd(&standalone->images[i].fd), errp);
+		struct standalone_image *image = &standalone->images[i];
+		struct block *block = namespace_spec_open(spec, image->fds, image->fd_count, errp);
 
 		if (!block || device_attach(standalone->device, &spec->nvme, block, errp) < 0) {
 			error_prefix(errp, _("namespace %u"), i + 1);
@@ -270,7 +292,7 @@ void standalone_free(struct standalone *standalone)
 	}
 	vfio_user_listener_free(standalone->listener);
 	for (i = 0; i < standalone->options->namespace_count; i++) {
-		cleanup_close(&standalone->images[i].fd);
+		fd_close_all(standalone->images[i].fds, standalone->images[i].fd_count);
 		cleanup_close(&standalone->images[i].lock_fd);
 	}
 	free(standalone->images);

@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
+#include "base/fd.h"
 #include "base/i18n.h"
 #include "base/log.h"
+#include "keeper/faults.h"
 
 /* A call to the controller that has more to do when it is answered. */
 struct step {
@@ -241,19 +243,24 @@ static struct json_object *namespace_arguments(const struct device *device, uint
 static void send_namespace(struct step *step, struct device_namespace *ns)
 {
 	struct json_object *arguments = json_object_new_object();
-	_cleanup_close_ int fd = -1;
+	struct json_object *json = namespace_config_for_controller(ns->json);
+	int fds[1 + FAULTS_MAX_FDS];
 	struct error *err = NULL;
+	size_t fd_count = 0;
 
 	json_add_u64(arguments, "index", step->device->config.index);
-	json_add(arguments, "namespace", namespace_config_for_controller(ns->json));
-	if (ns->config.type != NAMESPACE_MEMORY &&
-	    image_open(&ns->image, &ns->config, &fd, &err) < 0) {
-		json_object_put(arguments);
-		fail_step(step, err);
-		return;
+	json_add(arguments, "namespace", json);
+	if (ns->config.type != NAMESPACE_MEMORY) {
+		if (image_open(&ns->image, &ns->config, &fds[0], &err) < 0) {
+			json_object_put(arguments);
+			fail_step(step, err);
+			return;
+		}
+		fd_count = 1 + faults_open(&ns->config, json, &fds[1]);
 	}
 	/* No copy stays here: the kernel's knowledge of who is still at work depends on it. */
-	call(step, "add-namespace", arguments, &fd, fd >= 0 ? 1 : 0);
+	call(step, "add-namespace", arguments, fds, fd_count);
+	fd_close_all(fds, fd_count);
 }
 
 static void on_step(void *opaque, struct json_object *result, const struct error *err)

@@ -3,6 +3,7 @@ noinst_LIBRARIES += src/libkeeper.a
 src_libkeeper_a_SOURCES = \
 	src/keeper/config.c src/keeper/config.h \
 	src/keeper/device.c src/keeper/device.h \
+	src/keeper/faults.c src/keeper/faults.h \
 	src/keeper/fd-store.c src/keeper/fd-store.h \
 	src/keeper/images.c src/keeper/images.h \
 	src/keeper/keeper.c src/keeper/keeper.h \

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 from client import nvme, vfio_user as vu     # noqa: E402 pylint: disable=wrong-import-position
 
 PROGRAM = os.path.join(os.environ.get('top_builddir', '.'), 'src', 'virtnvme-controller')

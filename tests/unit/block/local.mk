@@ -1,6 +1,6 @@
 BLOCK_TESTS = tests/unit/block/test-memory tests/unit/block/test-file tests/unit/block/test-ring \
 	tests/unit/block/test-model tests/unit/block/test-lock tests/unit/block/test-open \
-	tests/unit/block/test-device
+	tests/unit/block/test-device tests/unit/block/test-fault
 check_PROGRAMS += $(BLOCK_TESTS)
 TESTS += $(BLOCK_TESTS)
 BLOCK_TEST_IMAGE = tests/unit/block/image.c tests/unit/block/image.h
@@ -22,6 +22,9 @@ tests_unit_block_test_lock_LDADD = $(BLOCK_LIBS) $(CMOCKA_LIBS)
 tests_unit_block_test_open_SOURCES = tests/unit/block/test-open.c $(BLOCK_TEST_IMAGE)
 tests_unit_block_test_open_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_block_test_open_LDADD = $(BLOCK_LIBS) $(CMOCKA_LIBS)
+tests_unit_block_test_fault_SOURCES = tests/unit/block/test-fault.c $(BLOCK_TEST_IMAGE)
+tests_unit_block_test_fault_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_block_test_fault_LDADD = $(BLOCK_LIBS) $(CMOCKA_LIBS)
 tests_unit_block_test_device_SOURCES = tests/unit/block/test-device.c $(BLOCK_TEST_IMAGE)
 tests_unit_block_test_device_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_block_test_device_LDADD = $(BLOCK_LIBS) $(CMOCKA_LIBS)
