@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/i18n.h"
+
+#define INCOMING_MS 60000
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct domain **table;
@@ -91,6 +94,7 @@ void domain_forget(struct domain *domain)
 	pthread_mutex_lock(&lock);
 	for (i = 0; i < table_count; i++)
 		if (table[i] == domain && !domain->dirty && !domain->active.count &&
+		    !domain->incoming_until &&
 		    domain->refs == 2) { /* the table and the one who looked */
 			table[i] = table[--table_count];
 			unref_locked(domain);
@@ -170,6 +174,32 @@ unsigned domain_epoch(struct domain *domain)
 	epoch = domain->epoch;
 	pthread_mutex_unlock(&lock);
 	return epoch;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+void domain_expect_incoming(struct domain *domain)
+{
+	pthread_mutex_lock(&lock);
+	domain->incoming_until = now_ms() + INCOMING_MS;
+	pthread_mutex_unlock(&lock);
+}
+
+bool domain_take_incoming(struct domain *domain)
+{
+	bool incoming;
+
+	pthread_mutex_lock(&lock);
+	incoming = now_ms() < domain->incoming_until;
+	domain->incoming_until = 0;
+	pthread_mutex_unlock(&lock);
+	return incoming;
 }
 
 static int check_locked(const struct domain *domain, const struct source *source,

@@ -27,9 +27,10 @@ struct domain {
 	/* Under the table's lock. */
 	unsigned refs;
 	bool queued, dirty;
-	bool persistent; /* libvirt has a definition: a refused start can be tried again */
-	unsigned epoch;	 /* counts starts; see domain_epoch() */
-	char *name;	 /* may be NULL */
+	bool persistent;	/* libvirt has a definition: a refused start can be tried again */
+	unsigned epoch;		/* counts starts; see domain_epoch() */
+	int64_t incoming_until; /* ms, CLOCK_MONOTONIC; 0: not expected. domain_expect_incoming() */
+	char *name;		/* may be NULL */
 	struct source_list active; /* what it uses while it runs */
 };
 
@@ -88,6 +89,17 @@ int domain_claim(struct domain *domain, const char *name, struct source_list *so
  * @domain NULL: any domain's.
  */
 int domain_check_source(struct domain *domain, const struct source *source, struct error **errp);
+
+/**
+ * domain_expect_incoming() - a guest is about to arrive: its next start is not a cold one
+ *
+ * libvirt says so in one hook, `migrate` or `restore`, and starts in the next, `prepare`, within the
+ * same call. What it gives up in between leaves no trace, so the mark does not outlive a minute.
+ */
+void domain_expect_incoming(struct domain *domain);
+
+/** domain_take_incoming() - is this start that of an arriving guest? Forgets it */
+bool domain_take_incoming(struct domain *domain);
 
 /** domain_release() - it does not run any more */
 void domain_release(struct domain *domain);

@@ -8,6 +8,7 @@
 #include "daemon/capabilities.h"
 #include "daemon/domain.h"
 #include "daemon/hugepages.h"
+#include "daemon/incoming.h"
 #include "daemon/keeper-config.h"
 #include "daemon/keeper.h"
 #include "daemon/libvirt.h"
@@ -28,7 +29,9 @@
  *            follow when libvirt says STARTED. Else refuse.
  *   start    the domain's DAC label exists only now: hand the sockets to QEMU's user.
  *   stopped, release  the keeper goes, at once and not when it notices.
- *   migrate, restore  filters: make the block right for this host.
+ *   migrate, restore  filters: make the block right for this host. The `prepare` that follows is
+ *            that of a guest that arrives: with its controllers and disks as they were or not at
+ *            all, and its keeper waits for its state.
  */
 
 #define EVENT_WAIT_MS 300
@@ -38,6 +41,7 @@ struct hook {
 	const char *name, *operation, *xml;
 	struct domain_xml_info *info;
 	struct domain *domain;
+	bool incoming; /* `prepare` only */
 };
 
 /* The event of a definition may be on its way when the start that follows it is here already. */
@@ -64,6 +68,8 @@ static int judge_block(const struct hook *hook, const struct rewrite_options *op
 		return r;
 	if (check.detail)
 		log_info("%s: %s", hook->name, check.detail);
+	if (hook->incoming && check.block == DOMAIN_XML_BLOCK_ABSENT)
+		check.block = DOMAIN_XML_BLOCK_STALE;
 	switch (check.block) {
 	case DOMAIN_XML_BLOCK_OK:
 		if (!check.memory_shared)
@@ -84,7 +90,11 @@ static int judge_block(const struct hook *hook, const struct rewrite_options *op
 			break; /* attached when it runs */
 		fallthrough;
 	case DOMAIN_XML_BLOCK_STALE:
-		if (wait_persistent(hook)) {
+		if (hook->incoming) {
+			r = error_set(errp, EINVAL,
+				      _("its <qemu:commandline> is not what a guest with these "
+					"NVMe disks arrives with"));
+		} else if (wait_persistent(hook)) {
 			reconcile_request(hook->domain->uuid);
 			r = error_set(errp, EAGAIN,
 				      _("its definition has just been changed and is being "
@@ -131,6 +141,7 @@ static int prepare(const struct hook *hook, struct error **errp)
 	struct keeper_config_domain config_domain = {
 		.uuid = hook->domain->uuid,
 		.name = hook->name,
+		.incoming = hook->incoming,
 	};
 	_cleanup_metadata_ struct metadata *metadata = NULL;
 	_cleanup_json_ struct json_object *config = NULL;
@@ -146,6 +157,8 @@ static int prepare(const struct hook *hook, struct error **errp)
 	if (r < 0 || !metadata->controller_count)
 		return r;
 	r = hugepages_check(hook->info, errp);
+	if (r == 0 && hook->incoming)
+		r = incoming_metadata(hook->xml, metadata, errp);
 	if (r < 0)
 		return r;
 
@@ -184,6 +197,7 @@ static int stop(const struct hook *hook)
 {
 	_cleanup_error_ struct error *err = NULL;
 
+	domain_take_incoming(hook->domain);
 	if (keeper_stop(hook->domain->uuid, &err) < 0)
 		log_warning("%s: %s", hook->name, error_message(err));
 	domain_release(hook->domain);
@@ -206,13 +220,16 @@ static int filter(const struct hook *hook, struct json_object **ret_result, stru
 		return r;
 	if (changed)
 		json_add_string(*ret_result, "xml", xml);
+	domain_expect_incoming(hook->domain);
 	return 0;
 }
 
-static int answer(const struct hook *hook, struct json_object **ret_result, struct error **errp)
+static int answer(struct hook *hook, struct json_object **ret_result, struct error **errp)
 {
-	if (string_equal(hook->operation, "prepare"))
+	if (string_equal(hook->operation, "prepare")) {
+		hook->incoming = domain_take_incoming(hook->domain);
 		return prepare(hook, errp);
+	}
 	if (string_equal(hook->operation, "start"))
 		return start(hook);
 	if (string_equal(hook->operation, "stopped") || string_equal(hook->operation, "release"))

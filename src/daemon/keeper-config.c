@@ -161,6 +161,7 @@ struct json_object *keeper_config(const struct keeper_config_domain *domain,
 	json_add_string(object, "peer_pidfile", pidfile);
 	json_add_string(object, "controller_program", CONTROLLER_PROGRAM);
 	json_add_string(object, "controller_user", VIRTNVME_CONTROLLER_USER);
+	json_add_bool(object, "incoming", domain->incoming);
 	json_add_u64(object, "io_threads", io_threads);
 	json_add_u64(object, "log_level", keepers_log_level);
 	return steal_pointer(object);

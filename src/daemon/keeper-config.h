@@ -16,6 +16,7 @@ struct keeper_config_domain {
 	const char *uuid, *name;
 	uid_t uid; /* QEMU's */
 	gid_t gid;
+	bool incoming; /* a guest that arrives: see incoming.h */
 };
 
 /**

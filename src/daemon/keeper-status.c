@@ -37,3 +37,8 @@ bool keeper_status_connected(struct json_object *controller)
 {
 	return json_bool_or(controller, "connected", false);
 }
+
+bool keeper_status_migrates(struct json_object *status)
+{
+	return !string_equal(json_string_or(status, "migration", "none"), "none");
+}

@@ -18,4 +18,8 @@ size_t keeper_status_namespace_count(struct json_object *controller);
 /** keeper_status_connected() - has QEMU connected to a controller (may be NULL)? */
 bool keeper_status_connected(struct json_object *controller);
 
+/** keeper_status_migrates() - does the guest come or go: a migration, save, dump or restore is under
+ * way? @status may be NULL */
+bool keeper_status_migrates(struct json_object *status);
+
 #endif

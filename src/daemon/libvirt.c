@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "daemon/capabilities.h"
 #include "daemon/domain.h"
+#include "daemon/permit.h"
 #include "daemon/reconcile.h"
 #include "domain-xml/metadata.h"
 
@@ -131,6 +132,19 @@ static void on_metadata(virConnectPtr conn, virDomainPtr dom, int type, const ch
 		want_reconcile(dom);
 }
 
+/* Of both ends; "setup" is the beginning, before anything is copied. */
+static void on_migration(virConnectPtr conn, virDomainPtr dom, const char *event, long long seconds,
+			 unsigned int micros, const char *details, void *opaque)
+{
+	_cleanup_json_ struct json_object *data =
+		details ? json_parse(details, strlen(details), NULL) : NULL;
+	char uuid[VIR_UUID_STRING_BUFLEN];
+
+	if (virDomainGetUUIDString(dom, uuid) == 0 &&
+	    string_equal(json_string_or(data, "status", ""), "setup"))
+		permit_event(uuid, seconds, micros);
+}
+
 static void on_device_deleted(virConnectPtr conn, virDomainPtr dom, const char *event,
 			      long long seconds, unsigned int micros, const char *details,
 			      void *opaque)
@@ -156,7 +170,9 @@ static int register_callbacks(virConnectPtr conn)
 					     VIR_DOMAIN_EVENT_CALLBACK(on_metadata), NULL,
 					     NULL) < 0 ||
 	    virConnectDomainQemuMonitorEventRegister(conn, NULL, "DEVICE_DELETED",
-						     on_device_deleted, NULL, NULL, 0) < 0)
+						     on_device_deleted, NULL, NULL, 0) < 0 ||
+	    virConnectDomainQemuMonitorEventRegister(conn, NULL, "MIGRATION", on_migration, NULL,
+						     NULL, 0) < 0)
 		return -EIO;
 	/* Not every transport has it. */
 	virConnectSetKeepAlive(conn, KEEPALIVE_SECONDS, KEEPALIVE_COUNT);

@@ -448,6 +448,8 @@ static int apply(struct live *live, struct error **errp)
 	} else if (r < 0) {
 		return error_propagate(errp, err);
 	}
+	if (keeper_status_migrates(live->status))
+		return error_set(errp, EBUSY, LIVE_MIGRATES);
 	step_remove(live);
 	fail_unplaceable(live);
 	for (i = 0; i < live->wish->controller_count; i++)
@@ -482,6 +484,29 @@ int live_reconcile(struct domain *domain, virDomainPtr dom, bool *ret_ours, stru
 	}
 	live_clear(&live);
 	return r;
+}
+
+static bool job_moves_guest(virDomainPtr dom)
+{
+	virTypedParameterPtr params = NULL;
+	int count = 0, type, operation = VIR_DOMAIN_JOB_OPERATION_UNKNOWN;
+
+	if (virDomainGetJobStats(dom, &type, &params, &count, 0) < 0)
+		return false; /* an arriving guest is known by its keeper */
+	virTypedParamsGetInt(params, count, VIR_DOMAIN_JOB_OPERATION, &operation);
+	virTypedParamsFree(params, count);
+	return type != VIR_DOMAIN_JOB_NONE && operation != VIR_DOMAIN_JOB_OPERATION_BACKUP;
+}
+
+int live_check_idle(struct domain *domain, virDomainPtr dom, struct error **errp)
+{
+	_cleanup_json_ struct json_object *status = NULL;
+
+	if (keeper_call(domain->uuid, "status", NULL, &status, NULL) < 0)
+		return 0; /* what is to be done finds out and says so */
+	if (keeper_status_migrates(status) || job_moves_guest(dom))
+		return error_set(errp, EBUSY, LIVE_MIGRATES);
+	return 0;
 }
 
 struct metadata *live_metadata(struct domain *domain, virDomainPtr dom, struct error **errp)

@@ -20,6 +20,13 @@
  */
 int live_reconcile(struct domain *domain, virDomainPtr dom, bool *ret_ours, struct error **errp);
 
+/* Nothing may be changed while a guest comes or goes; the keeper says it in these words too. */
+#define LIVE_MIGRATES _("a migration or save of the domain is under way; try again when it is over")
+
+/** live_check_idle() - refuse a change of a running domain that comes or goes, also when only
+ * libvirt knows it yet; 0 or -EBUSY with a sentence */
+int live_check_idle(struct domain *domain, virDomainPtr dom, struct error **errp);
+
 /** live_metadata() - our element of the running domain, record included; NULL with a sentence */
 struct metadata *live_metadata(struct domain *domain, virDomainPtr dom, struct error **errp);
 

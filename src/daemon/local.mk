@@ -11,6 +11,7 @@ src_libdaemon_a_SOURCES = \
 	src/daemon/domain.c src/daemon/domain.h \
 	src/daemon/hooks.c src/daemon/hooks.h \
 	src/daemon/hugepages.c src/daemon/hugepages.h \
+	src/daemon/incoming.c src/daemon/incoming.h \
 	src/daemon/instance.c src/daemon/instance.h \
 	src/daemon/keeper.c src/daemon/keeper.h \
 	src/daemon/keeper-config.c src/daemon/keeper-config.h \
@@ -18,7 +19,9 @@ src_libdaemon_a_SOURCES = \
 	src/daemon/libvirt.c src/daemon/libvirt.h \
 	src/daemon/live.c src/daemon/live.h \
 	src/daemon/loop.c src/daemon/loop.h \
+	src/daemon/migration-rules.c src/daemon/migration-rules.h \
 	src/daemon/monitor.c src/daemon/monitor.h \
+	src/daemon/permit.c src/daemon/permit.h \
 	src/daemon/pool.c src/daemon/pool.h \
 	src/daemon/probe.c src/daemon/probe.h \
 	src/daemon/reconcile.c src/daemon/reconcile.h \

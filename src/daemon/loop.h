@@ -13,4 +13,7 @@ int loop_init(sd_event *event);
 /** loop_post() - run @run(@opaque) in the main loop; from any thread */
 void loop_post(void (*run)(void *opaque), void *opaque);
 
+/** loop_post_later() - the same, after @usec; from any thread */
+void loop_post_later(uint64_t usec, void (*run)(void *opaque), void *opaque);
+
 #endif

@@ -18,6 +18,7 @@
 #include "daemon/keeper.h"
 #include "daemon/libvirt.h"
 #include "daemon/loop.h"
+#include "daemon/permit.h"
 #include "daemon/reconcile.h"
 #include "daemon/requests.h"
 #include "daemon/shared-storage.h"
@@ -126,6 +127,8 @@ static int serve(const struct config *config, struct error **errp)
 		r = loop_init(event);
 	if (r >= 0)
 		r = reconcile_init();
+	if (r >= 0)
+		r = permit_init();
 	if (r < 0)
 		return error_set_errno(errp, -r, "event loop");
 	r = make_directories(errp);

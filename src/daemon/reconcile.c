@@ -5,9 +5,11 @@
 
 #include "base/log.h"
 #include "daemon/definition.h"
+#include "daemon/keeper-status.h"
 #include "daemon/keeper.h"
 #include "daemon/libvirt.h"
 #include "daemon/live.h"
+#include "daemon/loop.h"
 #include "daemon/pool.h"
 
 /*
@@ -17,11 +19,15 @@
  * found by comparing what libvirt says with what the keeper says; doing it again does nothing. So
  * events may be lost, doubled or late.
  *
+ * While a guest comes or goes nothing is looked at: libvirt would have us wait for half a minute, and
+ * there is nothing that may be changed. The keeper knows when that is over, so we ask it again.
+ *
  * A domain is looked at by one thread at a time; while it is, further marks are gathered into one
  * more look. Few threads: libvirtd serves five requests of a connection at a time.
  */
 
-#define THREADS 4
+#define THREADS	   4
+#define LATER_USEC 1000000
 
 static struct pool *pool;
 
@@ -54,6 +60,15 @@ static void stop_leftover(struct domain *domain, unsigned epoch)
 		log_warning("%s: %s", domain->uuid, error_message(err));
 }
 
+static bool comes_or_goes(struct domain *domain)
+{
+	_cleanup_json_ struct json_object *status = NULL;
+
+	return keeper_call(domain->uuid, "status", NULL, &status, NULL) == 0 &&
+	       json_bool_or(json_child(status, "qemu", json_type_object), "connected", false) &&
+	       keeper_status_migrates(status);
+}
+
 static void look_at_definition(struct domain *domain, virDomainPtr dom, bool *ret_ours)
 {
 	_cleanup_error_ struct error *err = NULL;
@@ -79,6 +94,10 @@ static void look_at(struct domain *domain)
 
 	if (!conn)
 		return; /* the next connection's scan comes back to it */
+	if (comes_or_goes(domain)) {
+		reconcile_request_later(domain->uuid);
+		return;
+	}
 	dom = virDomainLookupByUUIDString(conn, domain->uuid);
 	if (!dom) {
 		if (libvirt_error(NULL, "lookup") == -ENOENT) {
@@ -125,6 +144,20 @@ void reconcile_request(const char *uuid)
 	/* The reference goes with the queued work. */
 	if (!domain_mark(domain) || pool_submit(pool, run, domain) < 0)
 		domain_put(domain);
+}
+
+static void request_now(void *opaque)
+{
+	reconcile_request(opaque);
+	free(opaque);
+}
+
+void reconcile_request_later(const char *uuid)
+{
+	char *copy = strdup(uuid);
+
+	if (copy)
+		loop_post_later(LATER_USEC, request_now, copy);
 }
 
 void reconcile_request_keepers(void)

@@ -219,6 +219,8 @@ int request_attach_disk(struct json_object *arguments, struct json_object **ret_
 		r = request_domain_open(&target, json_string_or(arguments, "domain", ""), errp);
 	if (r == 0)
 		r = request_flags(&target, arguments, &live, &config, errp);
+	if (r == 0 && live)
+		r = live_check_idle(target.domain, target.dom, errp);
 	/* The running domain first: it can say no for more reasons. */
 	if (r == 0 && live)
 		r = attach_live(&target, arguments, index, nsid, errp);
@@ -339,6 +341,8 @@ int request_detach_disk(struct json_object *arguments, struct json_object **ret_
 	if (r == 0)
 		r = request_flags(&target, arguments, &live, &config, errp);
 	if (r == 0 && live)
+		r = live_check_idle(target.domain, target.dom, errp);
+	if (r == 0 && live)
 		r = detach_live(&target, index, nsid, &before, errp);
 	if (r == 0 && config)
 		r = detach_config(&target, index, nsid, &before, errp);
@@ -390,6 +394,8 @@ int request_resize(struct json_object *arguments, struct json_object **ret_resul
 	r = metadata_parse_target(json_string_or(arguments, "target", ""), &index, &nsid, errp);
 	if (r == 0)
 		r = request_domain_open(&target, json_string_or(arguments, "domain", ""), errp);
+	if (r == 0 && target.active)
+		r = live_check_idle(target.domain, target.dom, errp);
 	if (r < 0)
 		return r;
 	metadata = target.active ? live_metadata(target.domain, target.dom, errp)

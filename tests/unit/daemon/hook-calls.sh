@@ -5,7 +5,7 @@
 cd "${top_builddir:-.}/src/daemon" || exit 99
 status=0
 # What hooks.c reaches. Of libvirt, volumes.c may use storage calls, which do not touch a domain.
-for object in hooks keeper keeper-config keeper-status domain source probe capabilities volumes; do
+for object in hooks incoming keeper keeper-config keeper-status domain source probe capabilities volumes; do
 	nm -u "libdaemon_a-$object.o" >hook-calls.tmp || exit 99
 	if grep -E ' (virDomain|virConnect(List|Domain|Num)|libvirt_connection|definition_|live_|monitor_)' hook-calls.tmp; then
 		echo "$object.c is part of the hooks' path and calls the above"

@@ -5,6 +5,7 @@ daemon_check_programs = \
 	tests/unit/daemon/test-instance \
 	tests/unit/daemon/test-keeper-config \
 	tests/unit/daemon/test-libvirt \
+	tests/unit/daemon/test-migration \
 	tests/unit/daemon/test-shared-storage
 daemon_check_files = \
 	tests/unit/daemon/hook-calls.sh \
@@ -25,5 +26,7 @@ tests_unit_daemon_test_keeper_config_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_daemon_test_keeper_config_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 tests_unit_daemon_test_libvirt_CPPFLAGS = $(UNIT_CPPFLAGS) $(LIBVIRT_CFLAGS)
 tests_unit_daemon_test_libvirt_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+tests_unit_daemon_test_migration_CPPFLAGS = $(UNIT_CPPFLAGS) $(LIBVIRT_CFLAGS)
+tests_unit_daemon_test_migration_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 tests_unit_daemon_test_shared_storage_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_daemon_test_shared_storage_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
