@@ -2,14 +2,19 @@
 """Faults of the storage: what the guest gets to see of them."""
 import errno
 import os
+import random
+import struct
 import time
 
 import pytest
 
 from client import nvme
 from lab.faults import Faults
+from test_keeper import drive, keeper       # noqa: F401 pylint: disable=unused-import
 
-KiB, MiB = 1 << 10, 1 << 20
+MiB = 1 << 20
+BLOCK = 4096
+VOLATILE_WRITE_CACHE = 6
 
 
 def until(condition, timeout=20):
@@ -95,3 +100,157 @@ def test_only_the_bad_blocks_fail(faulty, faults, connect):
     with pytest.raises(nvme.Failed):
         driver.read(8, 8192)
     assert faults.read.failed == 1
+
+
+class Model:
+    """Writes of one block each, at random; what a power cut may leave of them."""
+    BLOCKS = 64
+
+    def __init__(self, driver, seed, durable=False):
+        self.driver, self.random, self.durable = driver, random.Random(seed), durable
+        self.sequence = 0
+        self.written = {block: [0] for block in range(self.BLOCKS)}     # all that may be there, in order
+        self.acknowledged = dict.fromkeys(range(self.BLOCKS), 0)
+        self.stable = dict.fromkeys(range(self.BLOCKS), 0)              # nothing older may be there
+        self.open = {}          # block: (queue, cid, sequence, FUA)
+        self.flushes = []       # (queue, cid, acknowledged before)
+        self.buffers = [driver.alloc(BLOCK) for _ in range(32)]
+        self.of_block = {}
+
+    @staticmethod
+    def content(block, sequence):
+        return struct.pack('<QQ', block, sequence) * (BLOCK // 16) if sequence else bytes(BLOCK)
+
+    def write(self):
+        block = self.random.randrange(self.BLOCKS)
+        if block in self.open or not self.buffers:
+            return
+        self.sequence += 1
+        buffer = self.of_block[block] = self.buffers.pop()
+        self.driver.memory.write(buffer, self.content(block, self.sequence))
+        self.written[block].append(self.sequence)
+        fua = self.random.random() < 0.2
+        queue = self.driver.queues[self.random.choice(list(self.driver.queues))]
+        cid = self.driver.transfer(queue, nvme.WRITE, block * 8, 8, buffer, BLOCK, flags=nvme.FUA if fua else 0)
+        self.open[block] = queue, cid, self.sequence, fua
+
+    def flush(self):
+        queue = self.driver.queues[self.random.choice(list(self.driver.queues))]
+        self.flushes.append((queue, queue.submit(nvme.FLUSH, 1), dict(self.acknowledged)))
+
+    def take(self):
+        for block, (queue, cid, sequence, fua) in list(self.open.items()):
+            if queue.finished(cid):
+                assert queue.done.pop(cid)[0] == 0
+                del self.open[block]
+                self.buffers.append(self.of_block.pop(block))
+                self.acknowledged[block] = sequence
+                if fua or self.durable:
+                    self.stable[block] = sequence
+        for flush in list(self.flushes):
+            queue, cid, before = flush
+            if queue.finished(cid):
+                assert queue.done.pop(cid)[0] == 0
+                self.flushes.remove(flush)
+                for block, sequence in before.items():
+                    self.stable[block] = max(self.stable[block], sequence)
+
+    def step(self):
+        if self.random.random() < 0.03 and len(self.flushes) < 8:
+            self.flush()
+        else:
+            self.write()
+        self.take()
+
+    def run(self, commands):
+        """Until so many more have been given, and some have ended."""
+        end = self.sequence + commands
+        deadline = time.monotonic() + 60
+        while self.sequence < end:
+            self.step()
+            assert time.monotonic() < deadline, 'it is stuck'
+
+    def check(self, image):
+        """Return: how many blocks have lost something that they were allowed to lose."""
+        lost = 0
+        with open(image, 'rb') as f:
+            for block in range(self.BLOCKS):
+                data = f.read(BLOCK)
+                sequence = struct.unpack_from('<Q', data, 8)[0]
+                assert data == self.content(block, sequence), 'block %d is torn' % block
+                assert sequence in self.written[block]
+                assert sequence >= self.stable[block], 'block %d has lost %d, it has %d' % (block, self.stable[block], sequence)
+                lost += sequence < self.acknowledged[block]
+        return lost
+
+
+@pytest.mark.parametrize('cache', ['none', 'writeback', 'writethrough'])
+@pytest.mark.parametrize('write_cache', [True, False], ids=['cached', 'uncached'])
+def test_power_cut(start_controller, connect, image, ring, cache, write_cache):
+    """All that was acknowledged after Flush or with FUA is there; without a volatile cache, all that was acknowledged."""
+    stable = image + '.stable'
+    faults = Faults.make(image + '.control', image, stable)
+    controller = start_controller('--namespace', 'fault:%s,cache=%s,control=%s.control,stable=%s' % (image, cache, image, stable),
+                                  '--io=' + ring, '--io-threads=2')
+    driver = connect(controller, queues=4)
+    durable = not write_cache or cache == 'writethrough'
+    if not write_cache:
+        driver.admin.command(nvme.SET_FEATURES, cdw=(VOLATILE_WRITE_CACHE, 0))
+    seed = os.urandom(4).hex()
+    print('seed', seed)
+    model = Model(driver, seed, durable)
+    model.run(200)
+    faults.flush.delay(0.02)
+    model.run(300)
+    controller.kill()
+    driver.doorbell = lambda *args: None
+    model.take()        # what it acknowledged last
+    faults.cut_power(image, stable, seed=random.Random(seed).choice([None, seed]))
+    model.check(image)
+    assert max(model.stable.values()) > 0
+
+
+def test_power_cut_takes_what_was_not_flushed(start_controller, connect, image):
+    """Else the test before this one could not fail."""
+    faults = Faults.make(image + '.control', image, image + '.stable')
+    controller = start_controller('--namespace', 'fault:%s,control=%s.control,stable=%s.stable' % (image, image, image))
+    driver = connect(controller)
+    driver.write(0, b'a' * BLOCK)
+    driver.flush()
+    driver.write(0, b'b' * BLOCK)
+    driver.write(8, b'c' * BLOCK, flags=nvme.FUA)
+    controller.kill()
+    assert faults.behind() == [0]
+    faults.cut_power(image, image + '.stable')
+    with open(image, 'rb') as f:
+        assert f.read(2 * BLOCK) == b'a' * BLOCK + b'c' * BLOCK
+
+
+@pytest.fixture
+def faulty_disk(keeper, monkeypatch):
+    """A keeper of one disk of 16 MiB with faults and a stable file, running; keeper.faults."""
+    keeper.controller()['namespaces'].append(keeper.file_disk(cache='none'))
+    with open(keeper.path('a.raw'), 'wb') as f:
+        f.truncate(16 * MiB)
+    monkeypatch.setenv('VIRTNVME_FAULTS', keeper.folder)
+    keeper.faults = Faults.make(keeper.path('a.raw.control'), keeper.path('a.raw'), keeper.path('a.raw.stable'))
+    return keeper.start()
+
+
+def test_faults_behind_a_keeper(faulty_disk):
+    keeper, faults = faulty_disk, faulty_disk.faults
+    client, driver = drive(keeper)
+    faults.write.fail(errno.EIO, times=1)
+    with pytest.raises(nvme.Failed) as failed:
+        driver.write(0, b'x' * BLOCK)
+    assert failed.value.status == WRITE_FAULT
+    faults.write.hang()
+    queue, cid, _ = submit(driver, nvme.WRITE, 0, b'y' * BLOCK)
+    until(lambda: faults.write.held == 1)
+    faults.write.release()
+    queue.wait(cid)
+    assert faults.behind() == [0]
+    driver.flush()
+    assert not faults.behind()
+    client.close()
+    keeper.stop()
