@@ -28,6 +28,7 @@ extern const struct cli_command cli_host_validate;
 extern const struct cli_command cli_info;
 extern const struct cli_command cli_list;
 extern const struct cli_command cli_resize;
+extern const struct cli_command cli_migrate_check;
 extern const struct cli_command cli_rewrite;
 extern const struct cli_command cli_unmanage;
 extern const struct cli_command cli_validate;

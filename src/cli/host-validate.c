@@ -9,16 +9,8 @@
 #include "base/emulator.h"
 #include "base/fd.h"
 #include "base/i18n.h"
-#include "cli/cli.h"
+#include "cli/check.h"
 #include "cli/client.h"
-
-/* As virt-host-validate: a line a check, PASS, WARN (works, but) or FAIL (will not work). */
-
-enum verdict {
-	VERDICT_PASS,
-	VERDICT_WARN,
-	VERDICT_FAIL,
-};
 
 static const char *qemu = "/usr/bin/qemu-system-x86_64";
 static bool as_json;
@@ -36,48 +28,29 @@ static const struct option_program program = {
 	.options = options,
 };
 
-struct check {
-	const char *what;
-	enum verdict verdict;
-	char why[256]; /* and what to do about it; empty for PASS */
-};
-
-static void result(struct check *check, enum verdict verdict, const char *why)
-{
-	check->verdict = verdict;
-	snprintf(check->why, sizeof(check->why), "%s", why);
-}
-
-/* About @what: a translatable format with one %s. */
-static void fail_about(struct check *check, const char *format, const char *what)
-{
-	check->verdict = VERDICT_FAIL;
-	snprintf(check->why, sizeof(check->why), format, what);
-}
-
 static void check_qemu(struct check *check)
 {
 	if (access(qemu, X_OK) < 0)
-		result(check, VERDICT_FAIL, _("there is no such program; install QEMU"));
+		check_result(check, CHECK_FAIL, _("there is no such program; install QEMU"));
 }
 
 static void check_device(struct check *check)
 {
 	if (emulator_has(qemu, "-device", "vfio-user-pci", NULL) != 1)
-		result(check, VERDICT_FAIL, _("install QEMU 10.1 or newer"));
+		check_result(check, CHECK_FAIL, _("install QEMU 10.1 or newer"));
 }
 
 static void check_vmstate(struct check *check)
 {
 	if (emulator_has(qemu, "-object", "dbus-vmstate", NULL) != 1)
-		result(check, VERDICT_FAIL, _("this QEMU was built without D-Bus"));
+		check_result(check, CHECK_FAIL, _("this QEMU was built without D-Bus"));
 }
 
 static void check_unplug(struct check *check)
 {
-	result(check, VERDICT_WARN,
-	       _("no QEMU is known to unplug our controllers safely; they stay in the guest, "
-		 "empty, until its next start"));
+	check_result(check, CHECK_WARN,
+		     _("no QEMU is known to unplug our controllers safely; they stay in the guest, "
+		       "empty, until its next start"));
 }
 
 static void check_hugepages(struct check *check)
@@ -87,8 +60,8 @@ static void check_hugepages(struct check *check)
 	size_t len;
 
 	if (fd < 0 || fd_read_all(fd, 64, &text, &len) < 0 || atoi(text) == 0)
-		result(check, VERDICT_WARN,
-		       _("none are reserved; only domains with <hugepages/> need them"));
+		check_result(check, CHECK_WARN,
+			     _("none are reserved; only domains with <hugepages/> need them"));
 }
 
 static void check_daemon(struct check *check)
@@ -98,12 +71,13 @@ static void check_daemon(struct check *check)
 	struct json_object *libvirt;
 
 	if (client_call("host-status", NULL, CLIENT_TIMEOUT_MS, &status, &err) < 0) {
-		result(check, VERDICT_FAIL, error_message(err));
+		check_result(check, CHECK_FAIL, error_message(err));
 		return;
 	}
 	libvirt = json_child(status, "libvirt", json_type_object);
 	if (!json_bool_or(libvirt, "connected", false))
-		result(check, VERDICT_FAIL, _("virtnvmed has no connection to libvirt; start it"));
+		check_result(check, CHECK_FAIL,
+			     _("virtnvmed has no connection to libvirt; start it"));
 }
 
 #define HOOK VIRTNVME_HOOK_DIR "/50-virtnvme"
@@ -111,7 +85,7 @@ static void check_daemon(struct check *check)
 static void check_hook(struct check *check)
 {
 	if (access(HOOK, X_OK) < 0)
-		fail_about(check, _("%s is missing or not executable"), HOOK);
+		check_result_about(check, CHECK_FAIL, _("%s is missing or not executable"), HOOK);
 }
 
 /* When a process began, in seconds since the epoch; 0 when it is not known. */
@@ -158,9 +132,9 @@ static void check_hook_seen(struct check *check)
 		if (entry->d_name[0] < '0' || entry->d_name[0] > '9' || !is_libvirtd(entry->d_name))
 			continue;
 		if (process_start(entry->d_name) < st.st_ctime)
-			result(check, VERDICT_WARN,
-			       _("it is newer than the running libvirt; reload libvirtd or "
-				 "virtqemud"));
+			check_result(check, CHECK_WARN,
+				     _("it is newer than the running libvirt; reload libvirtd or "
+				       "virtqemud"));
 	}
 	if (proc)
 		closedir(proc);
@@ -169,8 +143,9 @@ static void check_hook_seen(struct check *check)
 static void check_user(struct check *check)
 {
 	if (!getpwnam(VIRTNVME_CONTROLLER_USER))
-		fail_about(check, _("there is no user %s; run systemd-sysusers"),
-			   VIRTNVME_CONTROLLER_USER);
+		check_result_about(check, CHECK_FAIL,
+				   _("there is no user %s; run systemd-sysusers"),
+				   VIRTNVME_CONTROLLER_USER);
 }
 
 static void check_runtime_dir(struct check *check)
@@ -178,9 +153,11 @@ static void check_runtime_dir(struct check *check)
 	struct stat st;
 
 	if (stat(VIRTNVME_RUNTIME_DIR, &st) < 0)
-		fail_about(check, _("%s is missing; start virtnvmed"), VIRTNVME_RUNTIME_DIR);
+		check_result_about(check, CHECK_FAIL, _("%s is missing; start virtnvmed"),
+				   VIRTNVME_RUNTIME_DIR);
 	else if (st.st_uid != 0 || (st.st_mode & 0022) || !(st.st_mode & 0001))
-		fail_about(check, _("%s must belong to root, mode 0755"), VIRTNVME_RUNTIME_DIR);
+		check_result_about(check, CHECK_FAIL, _("%s must belong to root, mode 0755"),
+				   VIRTNVME_RUNTIME_DIR);
 }
 
 static bool apparmor_enabled(void)
@@ -197,9 +174,9 @@ static void check_apparmor(struct check *check)
 	if (apparmor_enabled() &&
 	    access("/etc/apparmor.d/abstractions/libvirt-qemu.d/virtnvme", R_OK) < 0 &&
 	    access("/etc/apparmor.d/local/abstractions/libvirt-qemu", R_OK) < 0)
-		result(check, VERDICT_FAIL,
-		       _("QEMU may not open our sockets; install the snippet from "
-			 "packaging/apparmor"));
+		check_result(check, CHECK_FAIL,
+			     _("QEMU may not open our sockets; install the snippet from "
+			       "packaging/apparmor"));
 }
 
 static const struct {
@@ -219,48 +196,22 @@ static const struct {
 	{ N_("AppArmor lets QEMU reach the controllers"), check_apparmor },
 };
 
-static void print_line(const struct check *check)
-{
-	static const char *const words[] = { "PASS", "WARN", "FAIL" };
-
-	printf("%-52s : %s%s%s%s\n", check->what, words[check->verdict], *check->why ? " (" : "",
-	       check->why, *check->why ? ")" : "");
-}
-
-static void add_json(struct json_object *list, const struct check *check)
-{
-	static const char *const words[] = { "pass", "warn", "fail" };
-	struct json_object *entry = json_object_new_object();
-
-	json_add_string(entry, "check", check->what);
-	json_add_string(entry, "verdict", words[check->verdict]);
-	if (*check->why)
-		json_add_string(entry, "reason", check->why);
-	json_object_array_add(list, entry);
-}
-
 static int run(int argc, char **argv)
 {
-	_cleanup_json_ struct json_object *list = json_object_new_array();
-	int first, code = CLI_OK;
+	struct check_report report;
+	int first, code;
 	size_t i;
 
 	if (!cli_parse(&program, argc, argv, &first, &code))
 		return code;
+	check_report_begin(&report, as_json);
 	for (i = 0; i < ARRAY_SIZE(checks); i++) {
 		struct check check = { .what = _(checks[i].what) };
 
 		checks[i].run(&check);
-		if (check.verdict == VERDICT_FAIL)
-			code = CLI_FAILURE;
-		if (as_json)
-			add_json(list, &check);
-		else
-			print_line(&check);
+		check_report_add(&report, &check);
 	}
-	if (as_json)
-		cli_print_json(list);
-	return code;
+	return check_report_end(&report);
 }
 
 const struct cli_command cli_host_validate = { "host-validate", run, &program };

@@ -1,6 +1,7 @@
 bin_PROGRAMS += src/virt-nvme
 src_virt_nvme_SOURCES = \
 	src/cli/attach-disk.c \
+	src/cli/check.c src/cli/check.h \
 	src/cli/cli.h \
 	src/cli/client.c src/cli/client.h \
 	src/cli/define.c \
@@ -11,10 +12,11 @@ src_virt_nvme_SOURCES = \
 	src/cli/list.c \
 	src/cli/main.c \
 	src/cli/resize.c \
+	src/cli/migrate-check.c \
 	src/cli/rewrite.c \
 	src/cli/table.c src/cli/table.h \
 	src/cli/unmanage.c \
 	src/cli/validate.c
-src_virt_nvme_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS) $(SYSTEMD_CFLAGS) \
+src_virt_nvme_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS) $(SYSTEMD_CFLAGS) $(LIBVIRT_CFLAGS) \
 	-DVIRTNVME_HOOK_DIR='"$(hookdir)"'
-src_virt_nvme_LDADD = $(DOMAIN_XML_LIBS) $(CONTROL_LIBS) $(BASE_LIBS) $(LIBXML_LIBS)
+src_virt_nvme_LDADD = $(DOMAIN_XML_LIBS) $(CONTROL_LIBS) $(BASE_LIBS) $(LIBXML_LIBS) $(LIBVIRT_LIBS)

@@ -58,6 +58,7 @@ static const struct control_command commands[] = {
 	{ "list", CONTROL_DAEMON, 0, NULL },
 	{ "info", CONTROL_DAEMON, 0, ARGUMENTS(REQUIRED_STRING("domain")) },
 	{ "unmanage", CONTROL_DAEMON, 0, ARGUMENTS(STRING("domain"), BOOLEAN("all")) },
+	{ "migrate-check", CONTROL_DAEMON, 0, ARGUMENTS(REQUIRED_STRING("domain")) },
 	{ "host-status", CONTROL_DAEMON, 0, NULL },
 
 	{ "status", CONTROL_KEEPER, 0, NULL },

@@ -46,12 +46,12 @@ int capabilities_dac_label(const char *label, uid_t *ret_uid, gid_t *ret_gid)
 	return 0;
 }
 
-int capabilities_dac_owner(const char *xml, uid_t *ret_uid, gid_t *ret_gid)
+/* What an XPath says of a document as text; NULL when that is nothing. */
+static char *evaluate(const char *xml, const char *path)
 {
-	static const char path[] = "string(/capabilities/host/secmodel[model='dac']/baselabel)";
 	xmlXPathContextPtr context = NULL;
-	xmlXPathObjectPtr label = NULL;
-	int r = -ENOENT;
+	xmlXPathObjectPtr found = NULL;
+	char *text = NULL;
 	xmlDocPtr doc;
 
 	doc = xmlReadMemory(xml, strlen(xml), NULL, NULL,
@@ -59,12 +59,24 @@ int capabilities_dac_owner(const char *xml, uid_t *ret_uid, gid_t *ret_gid)
 	if (doc)
 		context = xmlXPathNewContext(doc);
 	if (context)
-		label = xmlXPathEvalExpression((const xmlChar *)path, context);
-	if (label && label->stringval && *label->stringval &&
-	    capabilities_dac_label((const char *)label->stringval, ret_uid, ret_gid) == 0)
-		r = 0;
-	xmlXPathFreeObject(label);
+		found = xmlXPathEvalExpression((const xmlChar *)path, context);
+	if (found && found->stringval && *found->stringval)
+		text = strdup((const char *)found->stringval);
+	xmlXPathFreeObject(found);
 	xmlXPathFreeContext(context);
 	xmlFreeDoc(doc);
-	return r;
+	return text;
+}
+
+int capabilities_dac_owner(const char *xml, uid_t *ret_uid, gid_t *ret_gid)
+{
+	_cleanup_free_ char *label =
+		evaluate(xml, "string(/capabilities/host/secmodel[model='dac']/baselabel)");
+
+	return label && capabilities_dac_label(label, ret_uid, ret_gid) == 0 ? 0 : -ENOENT;
+}
+
+char *capabilities_host_uuid(const char *xml)
+{
+	return evaluate(xml, "string(/capabilities/host/uuid)");
 }

@@ -44,6 +44,7 @@ static const struct {
 	{ "list", request_list, LANE_REQUEST },
 	{ "info", request_info, LANE_REQUEST },
 	{ "unmanage", request_unmanage, LANE_REQUEST },
+	{ "migrate-check", request_migrate_check, LANE_REQUEST },
 	{ "host-status", request_host_status, LANE_REQUEST },
 };
 

@@ -40,4 +40,8 @@ int request_info(struct json_object *arguments, struct json_object **ret_result,
 int request_host_status(struct json_object *arguments, struct json_object **ret_result,
 			struct error **errp);
 
+/* request-migrate.c */
+int request_migrate_check(struct json_object *arguments, struct json_object **ret_result,
+			  struct error **errp);
+
 #endif
