@@ -75,6 +75,8 @@ struct block_info {
 				device's (512, 4096) */
 	uint32_t memory_alignment; /* iov bases that are not, and iov lengths that are no multiple
 				      of block_size, cost a copy (O_DIRECT); 1 if none */
+	uint32_t granularity; /* writes and holes that are no multiple of it, at a multiple, cost
+				 more or free less; a power of two, 1 if it is all the same */
 	bool read_only;
 	bool volatile_cache;
 	bool can_write_zeroes;

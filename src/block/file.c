@@ -7,7 +7,8 @@
  *	read		TRANSFER until all is there; what lies behind the end of the file is zeroes
  *	write		TRANSFER, or TRANSFER_DURABLE; with a kernel that has no RWF_DSYNC, SYNC
  *after it flush		SYNC
- *	write zeroes	PUNCH or ZERO_RANGE, or PUNCH and ALLOCATE; SYNC if it must be durable
+ *	write zeroes	PUNCH or ZERO_RANGE, or PUNCH and ALLOCATE, or where there is none of them
+ *			ZEROES, until all are written; SYNC if it must be durable
  *	discard		PUNCH; SYNC if it must be durable
  *
  * What the kernel or the file system does not know shows only when it is tried. It is remembered
@@ -44,8 +45,15 @@ enum file_phase {
 	PHASE_PUNCH,
 	PHASE_ZERO_RANGE,
 	PHASE_ALLOCATE,
+	PHASE_ZEROES,
 	PHASE_SYNC,
 };
+
+/* What PHASE_ZEROES writes, as often as it takes. */
+static uint8_t zeroes[64 * KiB] __attribute__((aligned(BOUNCE_ALIGNMENT)));
+
+/* Larger ones are transfer sizes, of network file systems. */
+#define GRANULARITY_MAX (64 * KiB)
 
 struct file {
 	struct block block;
@@ -81,17 +89,16 @@ static bool wants_hole(const struct file *file, const struct block_request *requ
 	return file->unmap && !(request->flags & BLOCK_NO_HOLE);
 }
 
-/* -ENOTSUP when there is no way to do it. */
-static int zeroes_phase(const struct file *file, const struct block_request *request)
+static enum file_phase zeroes_phase(const struct file *file, const struct block_request *request)
 {
 	if (wants_hole(file, request) && !READ_ONCE(file->no_punch))
 		return PHASE_PUNCH;
 	if (!READ_ONCE(file->no_zero_range))
 		return PHASE_ZERO_RANGE;
-	return READ_ONCE(file->no_punch) ? -ENOTSUP : PHASE_PUNCH;
+	return READ_ONCE(file->no_punch) ? PHASE_ZEROES : PHASE_PUNCH;
 }
 
-static int first_phase(const struct file *file, const struct block_request *request)
+static enum file_phase first_phase(const struct file *file, const struct block_request *request)
 {
 	switch (request->op) {
 	case BLOCK_READ:
@@ -132,6 +139,20 @@ static void prepare_rest(const struct block_request *request, struct block_call 
 	call->iovcnt = n;
 }
 
+static void prepare_zeroes(const struct block_request *request, struct block_call *call)
+{
+	uint64_t left = request->bytes - request->priv.progress;
+	unsigned n;
+
+	for (n = 0; left && n < BLOCK_MAX_IOV; n++) {
+		call->scratch[n].iov_base = zeroes;
+		call->scratch[n].iov_len = MIN(left, (uint64_t)sizeof(zeroes));
+		left -= call->scratch[n].iov_len;
+	}
+	call->iov = call->scratch;
+	call->iovcnt = n;
+}
+
 static void file_prepare(struct block_request *request, struct block_call *call)
 {
 	call->fd = to_file(request->priv.block)->fd;
@@ -163,6 +184,10 @@ static void file_prepare(struct block_request *request, struct block_call *call)
 	case PHASE_ALLOCATE:
 		call->kind = BLOCK_CALL_FALLOCATE;
 		call->flags = FALLOC_FL_KEEP_SIZE;
+		break;
+	case PHASE_ZEROES:
+		call->kind = BLOCK_CALL_WRITE;
+		prepare_zeroes(request, call);
 		break;
 	case PHASE_SYNC:
 		call->kind = BLOCK_CALL_SYNC;
@@ -272,15 +297,13 @@ static bool advance_transfer(struct block_request *request, int result)
 static bool advance_punch(struct block_request *request, int result)
 {
 	struct file *file = to_file(request->priv.block);
-	int phase;
 
 	if (result == -EOPNOTSUPP) {
 		WRITE_ONCE(file->no_punch, true);
 		/* A hint that cannot be taken is no error. */
 		if (request->op == BLOCK_DISCARD)
 			return finish(request, 0);
-		phase = zeroes_phase(file, request);
-		return phase < 0 ? finish(request, phase) : next_phase(request, phase);
+		return next_phase(request, zeroes_phase(file, request));
 	}
 	if (result < 0)
 		return finish(request, result);
@@ -292,14 +315,24 @@ static bool advance_punch(struct block_request *request, int result)
 static bool advance_zero_range(struct block_request *request, int result)
 {
 	struct file *file = to_file(request->priv.block);
-	int phase;
 
 	if (result == -EOPNOTSUPP) {
 		WRITE_ONCE(file->no_zero_range, true);
-		phase = zeroes_phase(file, request);
-		return phase < 0 ? finish(request, phase) : next_phase(request, phase);
+		return next_phase(request, zeroes_phase(file, request));
 	}
 	return result < 0 ? finish(request, result) : finish_durably(request);
+}
+
+static bool advance_zeroes(struct block_request *request, int result)
+{
+	uint32_t unit = request->priv.block->info.block_size;
+
+	if (result < 0)
+		return finish(request, result);
+	if ((uint32_t)result < unit)
+		return finish(request, -EIO);
+	request->priv.progress += ROUND_DOWN((uint32_t)result, unit);
+	return request->priv.progress == request->bytes && finish_durably(request);
 }
 
 static bool advance_sync(struct block_request *request, int result)
@@ -331,6 +364,8 @@ static bool file_advance(struct block_request *request, int result)
 		return advance_zero_range(request, result);
 	case PHASE_ALLOCATE:
 		return result < 0 ? finish(request, result) : finish_durably(request);
+	case PHASE_ZEROES:
+		return advance_zeroes(request, result);
 	case PHASE_SYNC:
 		break;
 	}
@@ -358,14 +393,11 @@ static bool file_start(struct block_request *request)
 {
 	struct file *file = to_file(request->priv.block);
 	const struct block_info *info = &file->block.info;
-	int phase = first_phase(file, request);
 
+	request->priv.phase = first_phase(file, request);
 	request->priv.bounce = NULL;
 	request->priv.progress = 0;
 	request->priv.retries = 0;
-	if (phase < 0)
-		return finish(request, phase);
-	request->priv.phase = phase;
 	if (request->op == BLOCK_FLUSH && (!info->volatile_cache || READ_ONCE(file->flush_error)))
 		return finish(request, READ_ONCE(file->flush_error));
 	if ((request->op == BLOCK_READ || request->op == BLOCK_WRITE) && file->is_direct &&
@@ -468,6 +500,22 @@ static int find_alignment(struct file *file, struct error **errp)
 	return 0;
 }
 
+/* A file's is the block of its file system, a device's the sector that it really has. */
+static uint32_t find_granularity(const struct file *file)
+{
+	unsigned physical;
+	uint64_t size = 0;
+	struct stat st;
+
+	if (file->is_device) {
+		if (ioctl(file->fd, BLKPBSZGET, &physical) == 0)
+			size = physical;
+	} else if (fstat(file->fd, &st) == 0) {
+		size = st.st_blksize;
+	}
+	return is_power_of_two(size) && size <= GRANULARITY_MAX ? size : 1;
+}
+
 /* Behind the end there is nothing to lose. */
 static bool can_punch(const struct file *file)
 {
@@ -512,13 +560,13 @@ struct block *block_open_file(int fd, const struct block_file_options *options, 
 			  info->block_size);
 		goto fail;
 	}
+	info->granularity = MAX(find_granularity(file), info->block_size);
 	info->read_only = options->read_only;
 	info->volatile_cache = !info->read_only && !file->writethrough;
 	if (!info->read_only) {
 		bool punch = file->is_device ? device_can_discard(file) : can_punch(file);
 
-		/* A device that has no command for it gets zeroes written, by the kernel. */
-		info->can_write_zeroes = file->is_device || punch;
+		info->can_write_zeroes = true;
 		info->can_discard = punch && file->unmap;
 		file->no_punch = !punch;
 	}

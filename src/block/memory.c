@@ -119,6 +119,7 @@ struct block *block_open_memory(uint64_t bytes, struct error **errp)
 		.capacity = bytes,
 		.block_size = 1,
 		.memory_alignment = 1,
+		.granularity = memory->page_size,
 		.can_write_zeroes = true,
 		.can_discard = true,
 	};

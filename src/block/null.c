@@ -27,6 +27,7 @@ struct block *block_open_null(uint64_t bytes)
 		.capacity = bytes,
 		.block_size = 1,
 		.memory_alignment = 1,
+		.granularity = 1,
 		.can_write_zeroes = true,
 		.can_discard = true,
 	};

@@ -177,6 +177,19 @@ nvme_result nvme_data_pointer_reply(struct nvme_request *request, const void *da
 		      : result_of(nvme_segments_write(worker, worker->segments, count, data));
 }
 
+nvme_result nvme_data_pointer_fetch(struct nvme_request *request, void *data, size_t bytes)
+{
+	const struct nvme_command *command = &request->command;
+	struct nvme_worker *worker = request->worker;
+	unsigned count;
+	nvme_result result;
+
+	result = nvme_data_pointer_walk(worker, command->prp1, command->prp2, bytes,
+					worker->segments, &count);
+	return result ? result
+		      : result_of(nvme_segments_read(worker, worker->segments, count, data));
+}
+
 int nvme_segments_write(struct nvme_worker *worker, const struct nvme_segment *segments,
 			unsigned count, const void *data)
 {

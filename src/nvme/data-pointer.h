@@ -51,6 +51,9 @@ nvme_result nvme_data_pointer_map(struct nvme_request *request, size_t bytes, bo
 /** nvme_data_pointer_reply() - copy @data to the guest: the answer of an admin command */
 nvme_result nvme_data_pointer_reply(struct nvme_request *request, const void *data, size_t bytes);
 
+/** nvme_data_pointer_fetch() - copy what the guest sends with the command, once; may wait */
+nvme_result nvme_data_pointer_fetch(struct nvme_request *request, void *data, size_t bytes);
+
 /** nvme_segments_write() - copy to the guest. 0 or -EFAULT, nothing written then. */
 int nvme_segments_write(struct nvme_worker *worker, const struct nvme_segment *segments,
 			unsigned count, const void *data);

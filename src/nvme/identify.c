@@ -60,7 +60,8 @@ static void identify_controller(const struct nvme_controller *ctrl,
 	id->sqes = NVME_SQE_SHIFT << 4 | NVME_SQE_SHIFT;
 	id->cqes = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;
 	id->nn = NVME_MAX_NAMESPACES;
-	id->oncs = NVME_ONCS_SAVE_SELECT;
+	/* Of every namespace, whatever its image can do: a guest looks once. */
+	id->oncs = NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES | NVME_ONCS_SAVE_SELECT;
 	/* A guest looks once, and a namespace with a volatile cache may be attached later: without
 	 * this bit it would never be flushed. */
 	id->vwc = NVME_VWC_PRESENT | NVME_VWC_FLUSH_ALL_REFUSED;
@@ -72,8 +73,17 @@ static void identify_controller(const struct nvme_controller *ctrl,
 
 static void identify_namespace(const struct nvme_namespace *ns, struct nvme_identify_namespace *id)
 {
+	const struct block_info *info = block_get_info(ns->block);
+	uint32_t unit = info->granularity >> ns->block_shift;
+
 	id->nsze = id->ncap = id->nuse = READ_ONCE(ns->blocks);
 	id->nsattr = ns->read_only ? NVME_NSATTR_WRITE_PROTECTED : 0;
+	if (info->can_discard)
+		id->dlfeat = NVME_DLFEAT_ZEROES | NVME_DLFEAT_WRITE_ZEROES;
+	if (unit > 1) {
+		id->nsfeat = NVME_NSFEAT_OPTIMAL;
+		id->npwg = id->npwa = id->npdg = id->npda = id->nows = unit - 1;
+	}
 	memcpy(id->nguid, ns->nguid, sizeof(id->nguid));
 	memcpy(id->eui64, ns->eui64, sizeof(id->eui64));
 	id->lbaf[0].data_shift = ns->block_shift;

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "nvme/controller-private.h"
+#include "nvme/dataset.h"
 
 static nvme_status status_of(const struct block_request *block, int result)
 {
@@ -33,20 +34,30 @@ static void count(struct nvme_request *request, int result)
 
 	if (result < 0) {
 		nvme_count(&counters->errors, 1);
-	} else if (block->op == BLOCK_READ) {
+		return;
+	}
+	switch (block->op) {
+	case BLOCK_READ:
 		nvme_count(&counters->read_commands, 1);
 		nvme_count(&counters->read_bytes, block->bytes);
-	} else if (block->op == BLOCK_WRITE) {
+		break;
+	case BLOCK_WRITE:
 		nvme_count(&counters->write_commands, 1);
 		nvme_count(&counters->write_bytes, block->bytes);
-	} else {
+		break;
+	case BLOCK_FLUSH:
 		nvme_count(&counters->flush_commands, 1);
+		break;
+	case BLOCK_WRITE_ZEROES:
+	case BLOCK_DISCARD:
+		break; /* they move no data: SMART does not count them */
 	}
 }
 
 static void fail(struct nvme_request *request, int result)
 {
-	static const char *const names[] = { "read", "write", "flush" };
+	static const char *const names[] = { "read", "write", "flush", "write of zeroes",
+					     "discard" };
 	const struct block_request *block = &request->block;
 
 	__atomic_fetch_add(&request->worker->ctrl->state->media_errors, 1, __ATOMIC_RELAXED);
@@ -55,25 +66,34 @@ static void fail(struct nvme_request *request, int result)
 		  (unsigned long long)block->offset, strerror(-result));
 }
 
+nvme_status nvme_io_result(struct nvme_request *request, int result)
+{
+	count(request, result);
+	if (result < 0)
+		fail(request, result);
+	return status_of(&request->block, result);
+}
+
 static void done(struct block_request *block, int result)
 {
 	struct nvme_request *request = container_of(block, struct nvme_request, block);
 	struct nvme_bounce *bounce = request->bounce;
-	nvme_status status = status_of(block, result);
+	nvme_status status = nvme_io_result(request, result);
 
-	count(request, result);
-	if (result < 0)
-		fail(request, result);
-	else if (bounce && block->op == BLOCK_READ && request->sq->live &&
-		 nvme_segments_write(request->worker, bounce->segments, bounce->count,
-				     bounce->data) < 0)
+	if (!status && bounce && block->op == BLOCK_READ && request->sq->live &&
+	    nvme_segments_write(request->worker, bounce->segments, bounce->count, bounce->data) < 0)
 		status = NVME_DATA_TRANSFER_ERROR;
 	nvme_request_complete(request, status);
 }
 
-static void submit(struct nvme_request *request)
+void nvme_io_submit(struct nvme_request *request)
 {
 	block_submit(request->ns->block, request->worker->ring, &request->block);
+}
+
+void nvme_io_wait_for_bounce(struct nvme_request *request)
+{
+	nvme_request_list_append(&request->worker->bounce_waiters, request);
 }
 
 static void execute_read_write(struct nvme_request *request)
@@ -83,77 +103,92 @@ static void execute_read_write(struct nvme_request *request)
 						   request->ns->memory_alignment);
 
 	if (!result)
-		submit(request);
+		nvme_io_submit(request);
 	else if (result == -EAGAIN)
-		nvme_request_list_append(&request->worker->bounce_waiters, request);
+		nvme_io_wait_for_bounce(request);
 	else
 		nvme_request_finish(request, result);
 }
 
 /* Section 6.1.2: an id that could never exist, and one that only does not now. */
-static nvme_status find_namespace(struct nvme_request *request, struct nvme_namespace **ret)
+nvme_status nvme_io_hold_namespace(struct nvme_request *request)
 {
 	uint32_t nsid = request->command.nsid;
+	struct nvme_namespace *ns = nvme_namespace_find(request->worker->ctrl, nsid);
 
-	*ret = nvme_namespace_find(request->worker->ctrl, nsid);
-	if (*ret)
+	if (ns) {
+		nvme_namespace_get(ns, request->worker->index);
+		request->ns = ns;
 		return 0;
+	}
 	if (nsid && nsid <= NVME_MAX_NAMESPACES)
 		return nvme_invalid_field(request, nsid);
 	return NVME_INVALID_NAMESPACE | NVME_DNR;
 }
 
-static void hold(struct nvme_request *request, struct nvme_namespace *ns)
+bool nvme_io_contains(const struct nvme_namespace *ns, uint64_t lba, uint64_t blocks)
 {
-	nvme_namespace_get(ns, request->worker->index);
-	request->ns = ns;
+	uint64_t all = READ_ONCE(ns->blocks);
+
+	return lba <= all && blocks <= all - lba;
+}
+
+/* With the write cache disabled everything is durable when it is acknowledged. */
+bool nvme_io_is_durable(const struct nvme_request *request)
+{
+	return (request->command.cdw12 & NVME_RW_FUA) ||
+	       !(READ_ONCE(request->worker->ctrl->state->features.write_cache) & 1);
 }
 
 static nvme_status parse_flush(struct nvme_request *request)
 {
-	struct nvme_namespace *ns;
-	nvme_status status = find_namespace(request, &ns);
+	nvme_status status = nvme_io_hold_namespace(request);
 
 	if (status)
 		return status;
-	hold(request, ns);
 	request->block = (struct block_request){ .op = BLOCK_FLUSH, .done = done };
-	request->execute = submit;
+	request->execute = nvme_io_submit;
 	return 0;
 }
 
-static nvme_status parse_read_write(struct nvme_request *request, enum block_op op)
+/* What Read, Write and Write Zeroes have in common: the blocks. */
+static nvme_status parse_blocks(struct nvme_request *request, enum block_op op)
 {
 	const struct nvme_command *command = &request->command;
-	uint64_t lba = command->cdw10 | (uint64_t)command->cdw11 << 32, blocks, bytes;
-	unsigned count_0based = command->cdw12 & 0xffff;
-	const struct nvme_controller *ctrl = request->worker->ctrl;
-	struct nvme_namespace *ns;
-	nvme_status status = find_namespace(request, &ns);
+	uint64_t lba = command->cdw10 | (uint64_t)command->cdw11 << 32;
+	unsigned blocks = (command->cdw12 & 0xffff) + 1;
+	nvme_status status = nvme_io_hold_namespace(request);
+	const struct nvme_namespace *ns = request->ns;
 
 	if (status)
 		return status;
-	bytes = (uint64_t)(count_0based + 1) << ns->block_shift;
-	if (bytes > NVME_MAX_TRANSFER)
+	if (op != BLOCK_WRITE_ZEROES && (uint64_t)blocks << ns->block_shift > NVME_MAX_TRANSFER)
 		return nvme_invalid_field(request, cdw12);
-	/* The sum of the two may be more than 64 bits can hold. */
-	blocks = READ_ONCE(ns->blocks);
-	if (lba >= blocks || count_0based >= blocks - lba)
+	if (!nvme_io_contains(ns, lba, blocks))
 		return NVME_LBA_OUT_OF_RANGE | NVME_DNR;
-	if (op == BLOCK_WRITE && ns->read_only)
+	if (op != BLOCK_READ && ns->read_only)
 		return NVME_WRITE_PROTECTED | NVME_DNR;
-	hold(request, ns);
 	request->block = (struct block_request){
 		.op = op,
 		.offset = lba << ns->block_shift,
-		.bytes = bytes,
+		.bytes = (uint64_t)blocks << ns->block_shift,
 		.done = done,
 	};
-	/* With the write cache disabled every write is durable when it is acknowledged. */
-	if (op == BLOCK_WRITE &&
-	    ((command->cdw12 & NVME_RW_FUA) || !(READ_ONCE(ctrl->state->features.write_cache) & 1)))
+	if (op != BLOCK_READ && nvme_io_is_durable(request))
 		request->block.flags = BLOCK_FUA;
 	request->execute = execute_read_write;
+	return 0;
+}
+
+static nvme_status parse_write_zeroes(struct nvme_request *request)
+{
+	nvme_status status = parse_blocks(request, BLOCK_WRITE_ZEROES);
+
+	if (status)
+		return status;
+	if (!(request->command.cdw12 & NVME_ZEROES_DEALLOCATE))
+		request->block.flags |= BLOCK_NO_HOLE;
+	request->execute = nvme_io_submit;
 	return 0;
 }
 
@@ -165,9 +200,13 @@ nvme_status nvme_io_parse(struct nvme_request *request)
 	case NVME_IO_FLUSH:
 		return parse_flush(request);
 	case NVME_IO_WRITE:
-		return parse_read_write(request, BLOCK_WRITE);
+		return parse_blocks(request, BLOCK_WRITE);
 	case NVME_IO_READ:
-		return parse_read_write(request, BLOCK_READ);
+		return parse_blocks(request, BLOCK_READ);
+	case NVME_IO_WRITE_ZEROES:
+		return parse_write_zeroes(request);
+	case NVME_IO_DATASET_MANAGEMENT:
+		return nvme_dataset_parse(request);
 	default:
 		return NVME_INVALID_OPCODE | NVME_DNR;
 	}

@@ -8,4 +8,23 @@
  * with. */
 nvme_status nvme_io_parse(struct nvme_request *request);
 
+/** nvme_io_hold_namespace() - the command's, in request->ns until it ends. 0 or the status. */
+nvme_status nvme_io_hold_namespace(struct nvme_request *request);
+
+/** nvme_io_contains() - are these blocks all there? Their sum may be more than 64 bits can hold. */
+bool nvme_io_contains(const struct nvme_namespace *ns, uint64_t lba, uint64_t blocks);
+
+/** nvme_io_is_durable() - must what a command changes be durable when it is acknowledged? */
+bool nvme_io_is_durable(const struct nvme_request *request);
+
+/** nvme_io_submit() - request->block to the namespace */
+void nvme_io_submit(struct nvme_request *request);
+
+/** nvme_io_result() - count what the block layer has done, log what it could not. Return: the
+ * status. */
+nvme_status nvme_io_result(struct nvme_request *request, int result);
+
+/** nvme_io_wait_for_bounce() - execute it again when there is a bounce buffer */
+void nvme_io_wait_for_bounce(struct nvme_request *request);
+
 #endif

@@ -6,6 +6,7 @@ src_libnvme_a_SOURCES = \
 	src/nvme/bounce.c src/nvme/bounce.h \
 	src/nvme/controller.c src/nvme/controller.h src/nvme/controller-private.h \
 	src/nvme/data-pointer.c src/nvme/data-pointer.h \
+	src/nvme/dataset.c src/nvme/dataset.h \
 	src/nvme/doorbell.c src/nvme/doorbell.h \
 	src/nvme/features.c src/nvme/features.h \
 	src/nvme/host.h \

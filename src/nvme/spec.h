@@ -69,9 +69,11 @@
 #define NVME_ADMIN_ASYNC_EVENT 0x0c
 
 /* I/O commands, section 6 */
-#define NVME_IO_FLUSH 0x00
-#define NVME_IO_WRITE 0x01
-#define NVME_IO_READ  0x02
+#define NVME_IO_FLUSH		   0x00
+#define NVME_IO_WRITE		   0x01
+#define NVME_IO_READ		   0x02
+#define NVME_IO_WRITE_ZEROES	   0x08
+#define NVME_IO_DATASET_MANAGEMENT 0x09
 
 /*
  * Status field of a completion, section 4.6.1, without the phase: code in bits 7:0, code type in
@@ -148,6 +150,21 @@ _Static_assert(sizeof(struct nvme_completion) == 16, "section 4.6");
 
 /* Read and Write, section 6.9 */
 #define NVME_RW_FUA (1u << 30) /* cdw12 */
+
+/* Write Zeroes, section 6.16 */
+#define NVME_ZEROES_DEALLOCATE (1u << 25) /* cdw12 */
+
+/* Dataset Management, section 6.7 */
+#define NVME_DATASET_RANGES(cdw10) (((cdw10)&0xff) + 1)
+#define NVME_DATASET_MAX_RANGES	   256
+#define NVME_DATASET_DEALLOCATE	   (1u << 2) /* cdw11 */
+
+struct nvme_dataset_range {
+	uint32_t attributes;
+	uint32_t blocks;
+	uint64_t lba;
+};
+_Static_assert(sizeof(struct nvme_dataset_range) == 16, "figure 368");
 
 /* Features, section 5.21.1 */
 enum {
@@ -324,6 +341,8 @@ _Static_assert(offsetof(struct nvme_identify_controller, psd) == 2048, "figure 2
 #define NVME_LPA_EXTENDED	   (1u << 2) /* length and offset of Get Log Page in full */
 #define NVME_FRMW_SLOT1_READ_ONLY  (1u << 0)
 #define NVME_FRMW_SLOTS(n)	   ((n) << 1)
+#define NVME_ONCS_DATASET	   (1u << 2)
+#define NVME_ONCS_WRITE_ZEROES	   (1u << 3)
 #define NVME_ONCS_SAVE_SELECT	   (1u << 4)
 #define NVME_VWC_PRESENT	   (1u << 0)
 #define NVME_VWC_FLUSH_ALL_REFUSED (2u << 1)
@@ -348,7 +367,23 @@ struct nvme_identify_namespace {
 	uint8_t rescap;
 	uint8_t fpi;
 	uint8_t dlfeat;
-	uint8_t reserved34[65];
+	uint16_t nawun;
+	uint16_t nawupf;
+	uint16_t nacwu;
+	uint16_t nabsn;
+	uint16_t nabo;
+	uint16_t nabspf;
+	uint16_t noiob;
+	uint8_t nvmcap[16];
+	uint16_t npwg; /* 0-based, as those below */
+	uint16_t npwa;
+	uint16_t npdg;
+	uint16_t npda;
+	uint16_t nows;
+	uint16_t mssrl;
+	uint32_t mcl;
+	uint8_t msrc;
+	uint8_t reserved81[18];
 	uint8_t nsattr;
 	uint8_t reserved100[4];
 	uint8_t nguid[16];
@@ -357,10 +392,15 @@ struct nvme_identify_namespace {
 	uint8_t reserved192[3904];
 };
 _Static_assert(sizeof(struct nvme_identify_namespace) == 4096, "figure 249");
+_Static_assert(offsetof(struct nvme_identify_namespace, npwg) == 64, "figure 249");
+_Static_assert(offsetof(struct nvme_identify_namespace, nsattr) == 99, "figure 249");
 _Static_assert(offsetof(struct nvme_identify_namespace, nguid) == 104, "figure 249");
 _Static_assert(offsetof(struct nvme_identify_namespace, lbaf) == 128, "figure 249");
 
 #define NVME_NSATTR_WRITE_PROTECTED (1u << 0)
+#define NVME_NSFEAT_OPTIMAL	    (1u << 4) /* NPWG, NPWA, NPDG, NPDA and NOWS are there */
+#define NVME_DLFEAT_ZEROES	    1	      /* deallocated blocks read as zeroes */
+#define NVME_DLFEAT_WRITE_ZEROES    (1u << 3) /* Write Zeroes may deallocate */
 
 /* Namespace identification descriptors, figure 253 */
 enum {

@@ -124,6 +124,52 @@ def test_the_end_of_the_disk(start_controller, connect, image):
     assert os.stat(image).st_size == 16 * MiB
 
 
+@pytest.mark.parametrize('args', [(), ('--io=threads',)], ids=['io_uring', 'threads'])
+@pytest.mark.parametrize('cache', ['none', 'writeback', 'writethrough'])
+def test_deallocated_blocks_leave_the_image_and_read_as_zeroes(start_controller, connect, image, args, cache):
+    driver = connect(start_controller('--namespace', 'file:%s,cache=%s,discard=unmap' % (image, cache), *args))
+    assert driver.identify(0, 1)[33] == 9, 'DLFEAT'
+    data = os.urandom(MiB)
+    driver.write(0, data, flags=nvme.FUA)
+    full = os.stat(image).st_blocks
+    driver.deallocate((0, 1024), (1536, 8), (2040, 8))
+    assert os.stat(image).st_blocks <= full - 1024
+    expected = bytes(512 << 10) + data[512 << 10:768 << 10] + bytes(4096) + data[772 << 10:1020 << 10] + bytes(4096)
+    assert driver.read(0, MiB) == expected
+    full = os.stat(image).st_blocks
+    driver.write_zeroes(1024, 256, flags=nvme.DEAC)
+    assert os.stat(image).st_blocks <= full - 256
+    full = os.stat(image).st_blocks
+    driver.write_zeroes(1280, 128, flags=nvme.FUA)
+    assert os.stat(image).st_blocks == full, 'their space is kept'
+    assert driver.read(0, MiB) == bytes(704 << 10) + expected[704 << 10:]
+    for ranges in (((0, 1), (32768, 1)), ((1 << 63, 8),), ((0, 0xffffffff),)):
+        with pytest.raises(nvme.Failed) as failed:
+            driver.deallocate(*ranges)
+        assert failed.value.status == nvme.LBA_OUT_OF_RANGE
+    assert os.stat(image).st_size == 16 * MiB
+
+
+def test_without_discard_the_image_keeps_its_space(start_controller, connect, image):
+    driver = connect(start_controller('--namespace', 'file:' + image))
+    assert driver.identify(0, 1)[33] == 0, 'DLFEAT'
+    data = os.urandom(MiB)
+    driver.write(0, data)
+    full = os.stat(image).st_blocks
+    driver.deallocate((0, 2048))
+    driver.write_zeroes(0, 64, flags=nvme.DEAC)
+    assert os.stat(image).st_blocks == full
+    assert driver.read(0, MiB) == bytes(32 << 10) + data[32 << 10:]
+
+
+def test_memory_is_deallocated(start_controller, connect):
+    driver = connect(start_controller('--namespace', 'memory:8M'))
+    driver.write(0, b'x' * MiB)
+    driver.deallocate((1, 100))
+    driver.write_zeroes(1000, 10)
+    assert driver.read(0, MiB) == b'x' * 512 + bytes(51200) + b'x' * (512 * 899) + bytes(5120) + b'x' * (MiB - 1010 * 512)
+
+
 def test_forced_unit_access(start_controller, connect, image):
     driver = connect(start_controller('--namespace', 'file:%s,cache=writeback' % image))
     data = os.urandom(4096)

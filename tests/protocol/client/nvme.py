@@ -10,8 +10,8 @@ CAP, VS, INTMS, INTMC, CC, CSTS, AQA, ASQ, ACQ = 0, 8, 0xc, 0x10, 0x14, 0x1c, 0x
 EN, RDY, CFS = 1, 1, 2
 DELETE_SQ, CREATE_SQ, GET_LOG, DELETE_CQ, CREATE_CQ, IDENTIFY, ABORT, SET_FEATURES, GET_FEATURES, AER = \
     0, 1, 2, 4, 5, 6, 8, 9, 10, 12
-FLUSH, WRITE, READ = 0, 1, 2
-FUA = 1 << 30
+FLUSH, WRITE, READ, WRITE_ZEROES, DATASET_MANAGEMENT = 0, 1, 2, 8, 9
+FUA, DEAC = 1 << 30, 1 << 25
 
 INVALID_OPCODE, INVALID_FIELD, DATA_TRANSFER_ERROR, INVALID_NAMESPACE = 1, 2, 4, 0xb
 ABORTED_SQ_DELETED = 8
@@ -254,6 +254,15 @@ class Driver:
 
     def flush(self, nsid=1, qid=1):
         self.queues[qid].command(FLUSH, nsid)
+
+    def write_zeroes(self, lba, blocks, nsid=1, qid=1, flags=0):
+        self.queues[qid].command(WRITE_ZEROES, nsid, cdw=(lba & 0xffffffff, lba >> 32, (blocks - 1) | flags))
+
+    def deallocate(self, *ranges, nsid=1, qid=1):
+        """(lba, blocks) each"""
+        iova = self.alloc(PAGE)
+        self.memory.write(iova, b''.join(struct.pack('<IIQ', 0, blocks, lba) for lba, blocks in ranges))
+        self.queues[qid].command(DATASET_MANAGEMENT, nsid, iova, cdw=(len(ranges) - 1, 4))
 
     def wait_interrupt(self, vector):
         """How often it came since the last time, at least once."""

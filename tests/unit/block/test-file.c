@@ -576,6 +576,7 @@ static void a_failed_flush_is_not_forgotten(void **state)
 
 static void zeroes_by_what_the_file_system_has(void **state)
 {
+	static uint8_t got[4 * 65536];
 	struct block *block = image_block(path, BLOCK_CACHE_WRITEBACK);
 
 	ASSERT_STEPS(block, BLOCK_WRITE_ZEROES, 0, 0, { BLOCK_CALL_FALLOCATE, PUNCH, 0 });
@@ -591,10 +592,20 @@ static void zeroes_by_what_the_file_system_has(void **state)
 	ASSERT_STEPS(block, BLOCK_WRITE_ZEROES, BLOCK_NO_HOLE, -ENOSPC,
 		     { BLOCK_CALL_FALLOCATE, PUNCH, 0 },
 		     { BLOCK_CALL_FALLOCATE, ALLOCATE, -ENOSPC });
-	/* Nothing at all. */
-	ASSERT_STEPS(block, BLOCK_WRITE_ZEROES, 0, -ENOTSUP,
-		     { BLOCK_CALL_FALLOCATE, PUNCH, -EOPNOTSUPP });
+	/* Nothing at all: they are written, and a short write goes on. */
+	ASSERT_STEPS(block, BLOCK_WRITE_ZEROES, BLOCK_FUA, 0,
+		     { BLOCK_CALL_FALLOCATE, PUNCH, -EOPNOTSUPP }, { BLOCK_CALL_WRITE, 0, 1024 },
+		     { BLOCK_CALL_WRITE, 0, 3072 }, { BLOCK_CALL_SYNC, 0, 0 });
+	ASSERT_STEPS(block, BLOCK_WRITE_ZEROES, BLOCK_NO_HOLE, -ENOSPC,
+		     { BLOCK_CALL_WRITE, 0, -ENOSPC });
 	ASSERT_STEPS(block, BLOCK_DISCARD, 0, 0, { BLOCK_CALL_FALLOCATE, PUNCH, -EOPNOTSUPP });
+	memset(buffer, 0xa5, 4 * 65536);
+	assert_int_equal(transfer(ring, block, BLOCK_WRITE, 0, 0, buffer, 4 * 65536), 0);
+	assert_int_equal(range(ring, block, BLOCK_WRITE_ZEROES, 0, 512, 3 * 65536), 0);
+	read_file(0, got, sizeof(got));
+	assert_all(got, 0xa5, 512);
+	assert_all(got + 512, 0, 3 * 65536);
+	assert_all(got + 512 + 3 * 65536, 0xa5, 65536 - 512);
 	block_close(block);
 }
 

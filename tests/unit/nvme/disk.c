@@ -21,7 +21,10 @@ struct machine_disk *machine_disk_new(uint64_t bytes)
 		.capacity = bytes,
 		.block_size = 512,
 		.memory_alignment = 1,
+		.granularity = 512,
 		.volatile_cache = true,
+		.can_write_zeroes = true,
+		.can_discard = true,
 	};
 	return disk;
 }
@@ -41,6 +44,11 @@ void machine_attach(struct machine *machine, uint32_t nsid, struct machine_disk 
 			 0);
 }
 
+static bool has_data(const struct block_request *request)
+{
+	return request->op == BLOCK_READ || request->op == BLOCK_WRITE;
+}
+
 /* The contract of block.h, which the controller must keep whatever the guest does. */
 static void judge(const struct machine_disk *disk, const struct block_request *request)
 {
@@ -48,25 +56,29 @@ static void judge(const struct machine_disk *disk, const struct block_request *r
 
 	if (request->op == BLOCK_FLUSH)
 		return;
-	assert_true(request->iovcnt >= 1 && request->iovcnt <= BLOCK_MAX_IOV);
+	assert_true(!has_data(request) || request->iovcnt >= 1);
+	assert_true(request->iovcnt <= BLOCK_MAX_IOV);
 	for (unsigned i = 0; i < request->iovcnt; i++) {
 		assert_int_equal((uintptr_t)request->iov[i].iov_base % disk->info.memory_alignment,
 				 0);
 		assert_int_equal(request->iov[i].iov_len % disk->info.memory_alignment, 0);
 		sum += request->iov[i].iov_len;
 	}
-	assert_int_equal(sum, request->bytes);
+	assert_true(!has_data(request) || sum == request->bytes);
 	assert_true(request->bytes <= disk->info.capacity &&
 		    request->offset <= disk->info.capacity - request->bytes);
 	assert_int_equal(request->offset % disk->info.block_size, 0);
 	assert_int_equal(request->bytes % disk->info.block_size, 0);
-	assert_false(request->op == BLOCK_WRITE && disk->info.read_only);
+	assert_false(request->op != BLOCK_READ && disk->info.read_only);
+	assert_false(request->op == BLOCK_DISCARD && !disk->info.can_discard);
 }
 
 static void transfer(struct machine_disk *disk, struct block_request *request)
 {
 	uint8_t *at = disk->data + request->offset;
 
+	if (!has_data(request))
+		memset(at, 0, request->bytes);
 	for (unsigned i = 0; i < request->iovcnt; i++) {
 		const struct iovec *iov = &request->iov[i];
 

@@ -6,7 +6,8 @@ NVME_TESTS = \
 	tests/unit/nvme/test-post \
 	tests/unit/nvme/test-queues \
 	tests/unit/nvme/test-registers \
-	tests/unit/nvme/test-reset
+	tests/unit/nvme/test-reset \
+	tests/unit/nvme/test-zeroes
 check_PROGRAMS += $(NVME_TESTS)
 TESTS += $(NVME_TESTS)
 
@@ -35,3 +36,5 @@ tests_unit_nvme_test_registers_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_registers_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_reset_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_reset_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_zeroes_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_zeroes_LDADD = $(MACHINE_LIBS)
