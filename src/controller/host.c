@@ -60,6 +60,25 @@ static int host_write(struct nvme_host *nvme, unsigned worker, uint64_t iova, co
 											 : 0;
 }
 
+static bool host_write_room(struct nvme_host *nvme)
+{
+	struct host *host = to_host(nvme);
+
+	return !host->dma || vfio_user_dma_write_room(host->dma);
+}
+
+static void host_after_writes(struct nvme_host *nvme, unsigned worker,
+			      void (*fn)(void *opaque, unsigned value), void *opaque,
+			      unsigned value)
+{
+	struct host *host = to_host(nvme);
+
+	if (host->dma)
+		vfio_user_dma_after_writes(host->dma, worker, fn, opaque, value);
+	else
+		fn(opaque, value);
+}
+
 static bool host_writes_pending(struct nvme_host *nvme, unsigned worker)
 {
 	struct host *host = to_host(nvme);
@@ -125,6 +144,8 @@ static const struct nvme_host_ops host_ops = {
 	.contains = host_contains,
 	.read = host_read,
 	.write = host_write,
+	.write_room = host_write_room,
+	.after_writes = host_after_writes,
 	.writes_pending = host_writes_pending,
 	.writes_posted = host_writes_posted,
 	.writes_acknowledged = host_writes_acknowledged,
@@ -143,6 +164,15 @@ void host_init(struct host *host, struct io_threads *threads)
 	host->threads = threads;
 }
 
+static void kick_all(void *opaque)
+{
+	struct io_threads *threads = opaque;
+	unsigned i;
+
+	for (i = 0; i < io_threads_count(threads); i++)
+		io_threads_kick(threads, i);
+}
+
 void host_pause(struct host *host)
 {
 	io_threads_pause(host->threads);
@@ -151,7 +181,6 @@ void host_pause(struct host *host)
 void host_resume(struct host *host)
 {
 	bool changed = host->dma && vfio_user_dma_generation(host->dma) != host->dma_generation;
-	unsigned i;
 
 	if (changed) {
 		host->dma_generation = vfio_user_dma_generation(host->dma);
@@ -160,16 +189,18 @@ void host_resume(struct host *host)
 	io_threads_resume(host->threads);
 	/* A queue may have been at rest because its memory was away: a doorbell that came then comes
 	 * no second time. */
-	for (i = 0; changed && i < host->nvme.workers; i++)
-		io_threads_kick(host->threads, i);
+	if (changed)
+		kick_all(host->threads);
 }
 
 void host_connect(struct host *host, struct vfio_user_dma *dma, struct vfio_user_irq *irq)
 {
 	/* First: a successor's queues are live as soon as there is memory. */
-	if (dma)
+	if (dma) {
 		vfio_user_dma_set_wait_hooks(dma, io_threads_wait_enter, io_threads_wait_leave,
 					     NULL);
+		vfio_user_dma_set_room_hook(dma, kick_all, host->threads);
+	}
 	io_threads_pause(host->threads);
 	host->dma = dma;
 	host->irq = irq;

@@ -15,6 +15,8 @@ struct nvme_bounce {
 	struct nvme_bounce *next;
 	void *data; /* NVME_MAX_TRANSFER bytes, page-aligned */
 	unsigned count;
+	unsigned delivered; /* segments */
+	size_t delivered_bytes;
 	struct nvme_segment segments[NVME_MAX_SEGMENTS]; /* where a read's data goes */
 };
 
@@ -30,6 +32,14 @@ void nvme_bounce_pool_destroy(struct nvme_bounce_pool *pool);
 
 /** nvme_bounce_new() - NULL: all are in use */
 struct nvme_bounce *nvme_bounce_new(struct nvme_bounce_pool *pool);
+/**
+ * nvme_bounce_deliver() - copy a read's data to the guest, going on where the last call stopped
+ *
+ * Return: 0; -EAGAIN: there is no room for more of it now; -EFAULT: not the guest's memory any
+ * more.
+ */
+int nvme_bounce_deliver(struct nvme_worker *worker, struct nvme_bounce *bounce);
+
 void nvme_bounce_free(struct nvme_bounce_pool *pool, struct nvme_bounce *bounce);
 
 #endif

@@ -43,9 +43,14 @@ struct nvme_controller {
 
 	enum nvme_phase phase;
 	unsigned draining; /* workers that have not reported */
+	/* Then those whose posted writes are not executed; a reset makes an end of it by counting
+	 * on. */
+	unsigned unexecuted, stop_count;
 	bool resetting;
 	struct nvme_reset_waiter *reset_waiters;
 	struct nvme_host_call start_call;
+	struct nvme_host_call reset_call;
+	bool reset_called;
 	struct nvme_shutdown shutdown;
 };
 

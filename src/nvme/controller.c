@@ -60,6 +60,8 @@ static int judge_config(const struct nvme_controller_config *config, const struc
 	return 0;
 }
 
+static void reset_now(struct nvme_host_call *call);
+
 static void start_on_worker(struct nvme_host_call *call)
 {
 	struct nvme_controller *ctrl = container_of(call, struct nvme_controller, start_call);
@@ -102,6 +104,7 @@ struct nvme_controller *nvme_controller_new(const struct nvme_controller_config 
 	ctrl->host = host;
 	ctrl->state = state;
 	ctrl->start_call.run = start_on_worker;
+	ctrl->reset_call.run = reset_now;
 	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++) {
 		ctrl->sqs[id].id = ctrl->cqs[id].id = id;
 		ctrl->sqs[id].state = &ctrl->state->sqs[id];
@@ -199,12 +202,8 @@ static void finish_reset(struct nvme_controller *ctrl)
 	}
 }
 
-void nvme_controller_stopped(struct nvme_host_call *call)
+static void stopped(struct nvme_controller *ctrl)
 {
-	struct nvme_controller *ctrl = container_of(call, struct nvme_worker, stopped_call)->ctrl;
-
-	if (--ctrl->draining)
-		return;
 	nvme_host_cancel_reads(ctrl->host, false);
 	nvme_state_reset(ctrl->state);
 	ctrl->phase = NVME_STOPPED;
@@ -213,6 +212,48 @@ void nvme_controller_stopped(struct nvme_host_call *call)
 		finish_reset(ctrl);
 	else if (ctrl->state->registers.cc & NVME_CC_EN)
 		start(ctrl);
+}
+
+static void executed(void *opaque, unsigned stop_count)
+{
+	struct nvme_controller *ctrl = opaque;
+
+	if (stop_count == ctrl->stop_count && --ctrl->unexecuted == 0)
+		stopped(ctrl);
+}
+
+/*
+ * The guest that sees CSTS.RDY at 0 takes its memory back: what goes by message must have been
+ * executed. Whoever waits for a reset is the machine itself, which may execute nothing meanwhile;
+ * there bus mastering, which a reset switches off, keeps late writes out.
+ */
+void nvme_controller_stopped(struct nvme_host_call *call)
+{
+	struct nvme_controller *ctrl = container_of(call, struct nvme_worker, stopped_call)->ctrl;
+
+	if (--ctrl->draining)
+		return;
+	ctrl->stop_count++;
+	if (ctrl->resetting) {
+		stopped(ctrl);
+		return;
+	}
+	ctrl->unexecuted = ctrl->host->workers;
+	for (unsigned i = 0; i < ctrl->host->workers; i++)
+		nvme_host_after_writes(ctrl->host, i, executed, ctrl, ctrl->stop_count);
+}
+
+/* A reset has come while the end of a stop waited for writes. */
+static void reset_now(struct nvme_host_call *call)
+{
+	struct nvme_controller *ctrl = container_of(call, struct nvme_controller, reset_call);
+
+	ctrl->reset_called = false;
+	if (!ctrl->unexecuted)
+		return;
+	ctrl->unexecuted = 0;
+	ctrl->stop_count++;
+	stopped(ctrl);
 }
 
 void nvme_controller_set_cc(struct nvme_controller *ctrl, uint32_t cc)
@@ -246,6 +287,10 @@ void nvme_controller_reset(struct nvme_controller *ctrl, void (*done)(void *opaq
 	(*end)->done = done;
 	(*end)->opaque = opaque;
 	ctrl->resetting = true;
+	if (ctrl->unexecuted && !ctrl->reset_called) {
+		ctrl->reset_called = true;
+		nvme_host_call(ctrl->host, NVME_HOST_CONTROL, &ctrl->reset_call);
+	}
 	stop(ctrl);
 }
 

@@ -141,6 +141,8 @@ static nvme_result map_bounce(struct nvme_request *request, size_t bytes, unsign
 	request->bounce = bounce;
 	memcpy(bounce->segments, worker->segments, count * sizeof(*bounce->segments));
 	bounce->count = count;
+	bounce->delivered = 0;
+	bounce->delivered_bytes = 0;
 	request->iov[0] = (struct iovec){ bounce->data, bytes };
 	request->block.iov = request->iov;
 	request->block.iovcnt = 1;
@@ -190,24 +192,45 @@ nvme_result nvme_data_pointer_fetch(struct nvme_request *request, void *data, si
 		      : result_of(nvme_segments_read(worker, worker->segments, count, data));
 }
 
+static void write_segment(struct nvme_worker *worker, const struct nvme_segment *segment,
+			  const void *from)
+{
+	struct nvme_host *host = worker->ctrl->host;
+	void *to = nvme_host_resolve(host, segment->iova, segment->len, NVME_HOST_WRITE);
+
+	if (to)
+		memcpy(to, from, segment->len);
+	else
+		nvme_host_write(host, worker->index, segment->iova, from, segment->len);
+}
+
 int nvme_segments_write(struct nvme_worker *worker, const struct nvme_segment *segments,
 			unsigned count, const void *data)
 {
-	struct nvme_host *host = worker->ctrl->host;
 	const char *from = data;
 
 	if (!contained(worker, segments, count, NVME_HOST_WRITE))
 		return -EFAULT;
 	for (unsigned i = 0; i < count; i++) {
-		void *to =
-			nvme_host_resolve(host, segments[i].iova, segments[i].len, NVME_HOST_WRITE);
-
-		if (to)
-			memcpy(to, from, segments[i].len);
-		else
-			nvme_host_write(host, worker->index, segments[i].iova, from,
-					segments[i].len);
+		write_segment(worker, &segments[i], from);
 		from += segments[i].len;
+	}
+	return 0;
+}
+
+int nvme_bounce_deliver(struct nvme_worker *worker, struct nvme_bounce *bounce)
+{
+	if (!contained(worker, bounce->segments + bounce->delivered,
+		       bounce->count - bounce->delivered, NVME_HOST_WRITE))
+		return -EFAULT;
+	while (bounce->delivered < bounce->count) {
+		const struct nvme_segment *segment = &bounce->segments[bounce->delivered];
+
+		if (!nvme_host_write_room(worker->ctrl->host))
+			return -EAGAIN;
+		write_segment(worker, segment, (char *)bounce->data + bounce->delivered_bytes);
+		bounce->delivered++;
+		bounce->delivered_bytes += segment->len;
 	}
 	return 0;
 }

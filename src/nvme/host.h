@@ -17,10 +17,15 @@
  * which runs there between two polls.
  *
  * Guest memory behaves as PCI's does. Most of it is mapped and used in place: nvme_host_resolve()
- * gives a pointer. What is not mapped (memory without a descriptor; later, every write while a
- * migration copies RAM) goes by message, with PCI's rules: writes are *posted*, they return at once
- * and are executed in order; reads wait; an interrupt is raised only after all writes that its
- * thread posted before it have been executed.
+ * gives a pointer. What is not mapped (memory without a descriptor; every write while a migration
+ * copies RAM) goes by message, with PCI's rules: writes are *posted*, they return at once and are
+ * executed in order; reads wait; an interrupt is raised only after all writes that its thread
+ * posted before it have been executed.
+ *
+ * No write waits for its execution, so a worker can always be stopped, drained or paused, whatever
+ * the machine is doing. What can be put off (a read's data, a completion, fetching admin commands,
+ * which answer with data) asks nvme_host_write_room() first; when there is room again the worker is
+ * kicked.
  *
  * A pointer from nvme_host_resolve() is good until the thread's next pause point: the return of the
  * worker's poll function, or a nvme_host_read() that had to wait. While a worker stands at one, the
@@ -51,6 +56,10 @@ struct nvme_host_ops {
 	int (*read)(struct nvme_host *host, unsigned worker, uint64_t iova, void *buf, size_t len);
 	int (*write)(struct nvme_host *host, unsigned worker, uint64_t iova, const void *buf,
 		     size_t len);
+	bool (*write_room)(struct nvme_host *host);
+	void (*after_writes)(struct nvme_host *host, unsigned worker,
+			     void (*fn)(void *opaque, unsigned value), void *opaque,
+			     unsigned value);
 	bool (*writes_pending)(struct nvme_host *host, unsigned worker);
 	uint64_t (*writes_posted)(struct nvme_host *host, unsigned worker);
 	uint64_t (*writes_acknowledged)(struct nvme_host *host, unsigned worker);
@@ -108,6 +117,27 @@ static inline int nvme_host_write(struct nvme_host *host, unsigned worker, uint6
 				  const void *buf, size_t len)
 {
 	return host->ops->write(host, worker, iova, buf, len);
+}
+
+/** nvme_host_write_room() - shall more be posted now? After a false all workers are kicked when it
+ * may be */
+static inline bool nvme_host_write_room(struct nvme_host *host)
+{
+	return host->ops->write_room(host);
+}
+
+/**
+ * nvme_host_after_writes() - call @fn(@opaque, @value) when all writes that @worker has posted are
+ * executed, or the client has gone
+ *
+ * At once when there are none, else on the control thread. Called on the worker's thread, or on the
+ * control thread while the worker posts nothing. The same call for the same writes is made once.
+ */
+static inline void nvme_host_after_writes(struct nvme_host *host, unsigned worker,
+					  void (*fn)(void *opaque, unsigned value), void *opaque,
+					  unsigned value)
+{
+	host->ops->after_writes(host, worker, fn, opaque, value);
 }
 
 /**

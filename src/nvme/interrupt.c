@@ -3,6 +3,13 @@
 
 #include "nvme/controller-private.h"
 
+static void call_intx(void *opaque, unsigned unused)
+{
+	struct nvme_worker *worker = opaque;
+
+	nvme_host_call(worker->ctrl->host, NVME_HOST_CONTROL, &worker->intx_call);
+}
+
 bool nvme_interrupt_flush(struct nvme_cq *cq)
 {
 	struct nvme_worker *worker = cq->worker;
@@ -16,7 +23,7 @@ bool nvme_interrupt_flush(struct nvme_cq *cq)
 	if (READ_ONCE(ctrl->msix))
 		nvme_host_interrupt(ctrl->host, worker->index, cq->state->vector);
 	else if (!__atomic_exchange_n(&worker->intx_called, true, __ATOMIC_ACQ_REL))
-		nvme_host_call(ctrl->host, NVME_HOST_CONTROL, &worker->intx_call);
+		nvme_host_after_writes(ctrl->host, worker->index, call_intx, worker, 0);
 	return true;
 }
 

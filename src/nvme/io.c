@@ -74,16 +74,33 @@ nvme_status nvme_io_result(struct nvme_request *request, int result)
 	return status_of(&request->block, result);
 }
 
+/* Bus mastering may be off: then nothing is written, and the data waits as its completion would. */
+static int deliver(struct nvme_request *request)
+{
+	if (!READ_ONCE(request->worker->ctrl->bus_master))
+		return -EAGAIN;
+	return nvme_bounce_deliver(request->worker, request->bounce);
+}
+
+void nvme_io_deliver(struct nvme_request *request)
+{
+	int ret = request->sq->live ? deliver(request) : 0;
+
+	if (ret == -EAGAIN)
+		nvme_request_list_append(&request->worker->delivery_waiters, request);
+	else
+		nvme_request_complete(request, ret ? NVME_DATA_TRANSFER_ERROR : NVME_SUCCESS);
+}
+
 static void done(struct block_request *block, int result)
 {
 	struct nvme_request *request = container_of(block, struct nvme_request, block);
-	struct nvme_bounce *bounce = request->bounce;
 	nvme_status status = nvme_io_result(request, result);
 
-	if (!status && bounce && block->op == BLOCK_READ && request->sq->live &&
-	    nvme_segments_write(request->worker, bounce->segments, bounce->count, bounce->data) < 0)
-		status = NVME_DATA_TRANSFER_ERROR;
-	nvme_request_complete(request, status);
+	if (!status && request->bounce && block->op == BLOCK_READ)
+		nvme_io_deliver(request);
+	else
+		nvme_request_complete(request, status);
 }
 
 void nvme_io_submit(struct nvme_request *request)

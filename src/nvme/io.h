@@ -27,4 +27,8 @@ nvme_status nvme_io_result(struct nvme_request *request, int result);
 /** nvme_io_wait_for_bounce() - execute it again when there is a bounce buffer */
 void nvme_io_wait_for_bounce(struct nvme_request *request);
 
+/** nvme_io_deliver() - a read's data goes from its bounce buffer to the guest, then it is complete;
+ * in the worker's list while there is no room */
+void nvme_io_deliver(struct nvme_request *request);
+
 #endif

@@ -35,8 +35,18 @@ bool nvme_cq_can_post(struct nvme_cq *cq)
 
 	if (next == cq->state->entries)
 		next = 0;
-	return next != nvme_doorbell_cq_head(cq) && READ_ONCE(ctrl->bus_master) &&
-	       nvme_ring_access(&cq->ring) != NVME_RING_UNMAPPED;
+	if (next == nvme_doorbell_cq_head(cq) || !READ_ONCE(ctrl->bus_master))
+		return false;
+	switch (nvme_ring_access(&cq->ring)) {
+	case NVME_RING_DIRECT:
+		return !nvme_host_writes_pending(cq->ring.host, cq->worker->index) ||
+		       nvme_host_write_room(cq->ring.host);
+	case NVME_RING_MESSAGE:
+		return nvme_host_write_room(cq->ring.host);
+	case NVME_RING_UNMAPPED:
+		break;
+	}
+	return false;
 }
 
 /*
@@ -125,7 +135,8 @@ static bool may_fetch(struct nvme_sq *sq)
 {
 	return !sq->deletion && !sq->cq->waiting.first && READ_ONCE(sq->worker->ctrl->bus_master) &&
 	       nvme_ring_access(&sq->ring) != NVME_RING_UNMAPPED &&
-	       !nvme_request_pool_is_empty(sq->id ? &sq->worker->pool : &sq->worker->admin_pool);
+	       !nvme_request_pool_is_empty(sq->id ? &sq->worker->pool : &sq->worker->admin_pool) &&
+	       (sq->id || nvme_host_write_room(sq->ring.host));
 }
 
 bool nvme_sq_has_work(struct nvme_sq *sq)

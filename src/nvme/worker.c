@@ -6,6 +6,7 @@
 #include "nvme/controller-private.h"
 #include "nvme/doorbell.h"
 #include "nvme/interrupt.h"
+#include "nvme/io.h"
 
 /* A queue's worth: deeper than this only helps a backend that is far away. */
 #define IO_REQUESTS    NVME_MAX_IO_ENTRIES
@@ -25,6 +26,7 @@ struct nvme_worker *nvme_worker_new(struct nvme_controller *ctrl, unsigned index
 	worker->stopped_call.run = nvme_controller_stopped;
 	worker->intx_call.run = nvme_interrupt_intx_call;
 	nvme_request_list_init(&worker->bounce_waiters);
+	nvme_request_list_init(&worker->delivery_waiters);
 	if (nvme_request_pool_init(&worker->pool, IO_REQUESTS) < 0)
 		goto no_pool;
 	if (nvme_request_pool_init(&worker->admin_pool, index ? 0 : ADMIN_REQUESTS) < 0)
@@ -110,9 +112,29 @@ static bool retry_bounces(struct nvme_worker *worker)
 	return true;
 }
 
+static bool can_deliver(const struct nvme_worker *worker)
+{
+	return worker->delivery_waiters.first && READ_ONCE(worker->ctrl->bus_master) &&
+	       nvme_host_write_room(worker->ctrl->host);
+}
+
+/* One that finds no room for all of its data goes to the end, and is then the last for now. */
+static bool retry_deliveries(struct nvme_worker *worker)
+{
+	bool any = false;
+
+	while (can_deliver(worker)) {
+		nvme_io_deliver(nvme_request_list_take(&worker->delivery_waiters));
+		any = true;
+	}
+	return any;
+}
+
 bool nvme_worker_poll(struct nvme_worker *worker)
 {
-	bool any = retry_bounces(worker);
+	bool any = retry_deliveries(worker);
+
+	any |= retry_bounces(worker);
 
 	for (unsigned i = 0; i < worker->cq_count; i++)
 		any |= nvme_cq_flush(worker->cqs[i]);
@@ -128,7 +150,7 @@ bool nvme_worker_poll(struct nvme_worker *worker)
 
 static bool has_work(struct nvme_worker *worker)
 {
-	if (worker->bounce_waiters.first && worker->bounces.free)
+	if ((worker->bounce_waiters.first && worker->bounces.free) || can_deliver(worker))
 		return true;
 	if (!worker->index && nvme_async_event_has_work(worker->ctrl))
 		return true;
@@ -188,6 +210,8 @@ void nvme_worker_stop(struct nvme_host_call *call)
 	while (worker->cq_count)
 		nvme_cq_stop(worker->cqs[0]);
 	while ((request = nvme_request_list_take(&worker->bounce_waiters)))
+		nvme_request_drop(request);
+	while ((request = nvme_request_list_take(&worker->delivery_waiters)))
 		nvme_request_drop(request);
 	/* Only from here on: the drops above must not report before the last of them. */
 	worker->stopping = true;

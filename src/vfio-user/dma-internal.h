@@ -14,8 +14,8 @@
 #define VFIO_USER_DMA_MAX_REGIONS 65535	      /* max_dma_maps, as announced */
 #define VFIO_USER_DMA_READ_MAX	  (64 * 1024) /* outstanding: QEMU cuts longer replies short */
 #define VFIO_USER_DMA_WINDOW	  (4 * 1024 * 1024) /* bytes of DMA_WRITE without an answer */
-#define VFIO_USER_DMA_MESSAGES	  512  /* writes without an answer while the window counts */
-#define VFIO_USER_DMA_SLOTS	  4096 /* and when it does not */
+#define VFIO_USER_DMA_MESSAGES	  512		    /* and messages */
+#define VFIO_USER_DMA_SLOTS	  1024 /* commands without an answer, whatever they are */
 #define VFIO_USER_DMA_STREAMS	  64
 #define VFIO_USER_DMA_WAITING	  4096 /* calls of after_writes() that wait */
 
@@ -55,7 +55,9 @@ struct vfio_user_dma_messages {
 	size_t max_transfer; /* the client's max_data_xfer_size */
 	bool cancelled;
 	bool closed;
-	unsigned open; /* the write window is off: acknowledgements cannot come */
+	bool starved; /* atomic: somebody waits for room */
+	void (*room)(void *opaque);
+	void *room_opaque;
 	uint64_t posted[VFIO_USER_DMA_STREAMS], acknowledged[VFIO_USER_DMA_STREAMS];
 	struct vfio_user_dma_slot slots[VFIO_USER_DMA_SLOTS];
 	struct vfio_user_dma_waiting *waiting;
@@ -97,15 +99,11 @@ void vfio_user_dma_set_max_transfer(struct vfio_user_dma *dma, size_t bytes);
 /** vfio_user_dma_reply() - the client's answer to a command of ours; -EPROTO: nonsense */
 int vfio_user_dma_reply(struct vfio_user_dma *dma, const struct vfio_user_message *message);
 
-/**
- * vfio_user_dma_open_window() - let writers pass the window while the control thread waits for them
- *
- * A client that waits for our answer (QEMU's main thread) executes nothing meanwhile, so no
- * acknowledgement would come.
- */
-void vfio_user_dma_open_window(struct vfio_user_dma *dma, bool open);
-
-/** vfio_user_dma_close() - the connection is over: everything that waits ends with -ENOTCONN */
+/** vfio_user_dma_close() - the connection is over: reads that wait end with -ENOTCONN, writes are
+ * dropped; any thread */
 void vfio_user_dma_close(struct vfio_user_dma *dma);
+/** vfio_user_dma_end() - and there will be no acknowledgement any more: run what waits for one.
+ * Control thread. */
+void vfio_user_dma_end(struct vfio_user_dma *dma);
 
 #endif

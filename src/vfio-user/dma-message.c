@@ -16,9 +16,13 @@
  *
  * Writes are posted: the caller goes on when the message is in the socket. The client executes in
  * order, so per stream the acknowledged writes are always the oldest ones, and "everything that I
- * have posted is there" is a comparison of two counters. The window of unacknowledged bytes is
- * bounded, but it must open while the client waits for us (dma_pause, reset): then no
- * acknowledgement can come before we answer, and what a worker posts in one step is bounded anyway.
+ * have posted is there" is a comparison of two counters.
+ *
+ * No write waits for an acknowledgement. The client's main thread executes writes, and it may be
+ * waiting for us meanwhile (a register, a reset, the state of a migration): a worker that stood here
+ * could not be stopped, drained or frozen for it. So the window is asked about, not enforced:
+ * write_room() before whatever may be put off, and a call when there is room again. What cannot be
+ * put off is little, and has slots.
  *
  * Order of locks: ours is never held while sending, nor in a callback.
  */
@@ -174,13 +178,42 @@ int vfio_user_dma_read_message(struct vfio_user_dma *dma, uint64_t iova, void *b
 	return r;
 }
 
-/* Called with the lock. The first write of an empty window always passes, however large. */
-static bool window_full(const struct vfio_user_dma_messages *messages, size_t len)
+static bool has_room(const struct vfio_user_dma_messages *messages)
 {
-	if (messages->closed || messages->cancelled || messages->open || !messages->writes)
+	return READ_ONCE(messages->closed) ||
+	       (READ_ONCE(messages->writing) < VFIO_USER_DMA_WINDOW &&
+		READ_ONCE(messages->writes) < VFIO_USER_DMA_MESSAGES);
+}
+
+bool vfio_user_dma_write_room(struct vfio_user_dma *dma)
+{
+	struct vfio_user_dma_messages *messages = &dma->messages;
+
+	if (has_room(messages))
+		return true;
+	/* Then look again: either we see what was acknowledged meanwhile, or room_came() sees us. */
+	__atomic_store_n(&messages->starved, true, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return has_room(messages);
+}
+
+/* Called with the lock. Not for each acknowledgement: a worker that is woken shall get on a bit. */
+static bool room_came(struct vfio_user_dma_messages *messages)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!READ_ONCE(messages->starved))
 		return false;
-	return messages->writing + len > VFIO_USER_DMA_WINDOW ||
-	       messages->writes >= VFIO_USER_DMA_MESSAGES;
+	if (!messages->closed && (messages->writing > VFIO_USER_DMA_WINDOW / 2 ||
+				  messages->writes > VFIO_USER_DMA_MESSAGES / 2))
+		return false;
+	WRITE_ONCE(messages->starved, false);
+	return true;
+}
+
+static void tell_room(struct vfio_user_dma_messages *messages, bool came)
+{
+	if (came && messages->room)
+		messages->room(messages->room_opaque);
 }
 
 /* To leave a write out would corrupt the guest's memory silently: rather no client at all, which the
@@ -201,8 +234,6 @@ static int write_chunk(struct vfio_user_dma *dma, unsigned stream, uint64_t iova
 	int r;
 
 	pthread_mutex_lock(&messages->lock);
-	while (window_full(messages, len))
-		pthread_cond_wait(&messages->changed, &messages->lock);
 	slot = messages->closed ? NULL : slot_take(messages);
 	if (!slot) {
 		bool closed = messages->closed;
@@ -217,8 +248,8 @@ static int write_chunk(struct vfio_user_dma *dma, unsigned stream, uint64_t iova
 	slot->stream = stream;
 	slot->addr = iova;
 	slot->count = len;
-	messages->writing += len;
-	messages->writes++;
+	WRITE_ONCE(messages->writing, messages->writing + len);
+	WRITE_ONCE(messages->writes, messages->writes + 1);
 	WRITE_ONCE(messages->posted[stream], messages->posted[stream] + 1);
 	pthread_mutex_unlock(&messages->lock);
 
@@ -316,7 +347,7 @@ void vfio_user_dma_after_writes(struct vfio_user_dma *dma, unsigned stream,
 }
 
 /* Control thread: run what no longer waits, without the lock. */
-static void run_waiting(struct vfio_user_dma_messages *messages, unsigned stream)
+static void run_waiting(struct vfio_user_dma_messages *messages)
 {
 	unsigned i = 0;
 
@@ -324,7 +355,7 @@ static void run_waiting(struct vfio_user_dma_messages *messages, unsigned stream
 	while (i < messages->waiting_count) {
 		struct vfio_user_dma_waiting call = messages->waiting[i];
 
-		if (call.stream != stream || call.after > messages->acknowledged[stream]) {
+		if (call.after > messages->acknowledged[call.stream]) {
 			i++;
 			continue;
 		}
@@ -361,6 +392,7 @@ int vfio_user_dma_reply(struct vfio_user_dma *dma, const struct vfio_user_messag
 	bool failed = message->header.flags & VFIO_USER_FLAG_ERROR;
 	struct vfio_user_dma_slot *slot;
 	unsigned stream;
+	bool came;
 
 	pthread_mutex_lock(&messages->lock);
 	slot = slot_by_id(messages, message->header.id);
@@ -383,15 +415,17 @@ int vfio_user_dma_reply(struct vfio_user_dma *dma, const struct vfio_user_messag
 	}
 	stream = slot->stream;
 	slot->used = false;
-	messages->writing -= slot->count;
-	messages->writes--;
+	WRITE_ONCE(messages->writing, messages->writing - slot->count);
+	WRITE_ONCE(messages->writes, messages->writes - 1);
 	STORE_RELEASE(messages->acknowledged[stream], messages->acknowledged[stream] + 1);
 	pthread_cond_broadcast(&messages->changed);
+	came = room_came(messages);
 	pthread_mutex_unlock(&messages->lock);
 	if (failed)
 		log_guest(LOG_WARNING, "the client failed a write to its memory: %s",
 			  strerror(message->header.error));
-	run_waiting(messages, stream);
+	run_waiting(messages);
+	tell_room(messages, came);
 	return 0;
 }
 
@@ -403,19 +437,35 @@ void vfio_user_dma_cancel(struct vfio_user_dma *dma, bool cancel)
 	pthread_mutex_unlock(&dma->messages.lock);
 }
 
-void vfio_user_dma_open_window(struct vfio_user_dma *dma, bool open)
+void vfio_user_dma_set_room_hook(struct vfio_user_dma *dma, void (*room)(void *opaque),
+				 void *opaque)
 {
-	pthread_mutex_lock(&dma->messages.lock);
-	dma->messages.open += open ? 1 : -1;
-	pthread_cond_broadcast(&dma->messages.changed);
-	pthread_mutex_unlock(&dma->messages.lock);
+	dma->messages.room = room;
+	dma->messages.room_opaque = opaque;
 }
 
 void vfio_user_dma_close(struct vfio_user_dma *dma)
 {
-	pthread_mutex_lock(&dma->messages.lock);
-	dma->messages.closed = true;
-	dma->messages.waiting_count = 0;
-	pthread_cond_broadcast(&dma->messages.changed);
-	pthread_mutex_unlock(&dma->messages.lock);
+	struct vfio_user_dma_messages *messages = &dma->messages;
+	bool came;
+
+	pthread_mutex_lock(&messages->lock);
+	WRITE_ONCE(messages->closed, true);
+	pthread_cond_broadcast(&messages->changed);
+	came = room_came(messages);
+	pthread_mutex_unlock(&messages->lock);
+	tell_room(messages, came);
+}
+
+void vfio_user_dma_end(struct vfio_user_dma *dma)
+{
+	struct vfio_user_dma_messages *messages = &dma->messages;
+	unsigned i;
+
+	vfio_user_dma_close(dma);
+	pthread_mutex_lock(&messages->lock);
+	for (i = 0; i < VFIO_USER_DMA_STREAMS; i++)
+		STORE_RELEASE(messages->acknowledged[i], READ_ONCE(messages->posted[i]));
+	pthread_mutex_unlock(&messages->lock);
+	run_waiting(messages);
 }

@@ -57,11 +57,26 @@ int vfio_user_dma_read_message(struct vfio_user_dma *dma, uint64_t iova, void *b
 /**
  * vfio_user_dma_write_message() - VFIO_USER_DMA_WRITE, posted: returns when it is sent; executed in
  *order
- * @stream: the worker's index; vfio_user_dma_write_barrier() counts per stream. Waits only while
- *the window of unacknowledged bytes is full.
+ * @stream: the worker's index; the counts below are per stream
+ *
+ * Never waits for an acknowledgement: who can, asks vfio_user_dma_write_room() first. A client that
+ * leaves so many unanswered that this finds no slot loses its connection.
+ *
+ * Return: 0, -EFAULT, -ENOTCONN.
  */
 int vfio_user_dma_write_message(struct vfio_user_dma *dma, unsigned stream, uint64_t iova,
 				const void *buf, size_t len);
+
+/**
+ * vfio_user_dma_write_room() - are fewer writes unacknowledged than there should be at most?
+ *
+ * Any thread. After a false the room hook is called once there is room again.
+ */
+bool vfio_user_dma_write_room(struct vfio_user_dma *dma);
+
+/** vfio_user_dma_set_room_hook() - @room: any thread's */
+void vfio_user_dma_set_room_hook(struct vfio_user_dma *dma, void (*room)(void *opaque),
+				 void *opaque);
 
 /** vfio_user_dma_writes_pending() - are writes that @stream has posted not acknowledged? On its
  * thread. */
@@ -77,7 +92,8 @@ uint64_t vfio_user_dma_writes_acknowledged(const struct vfio_user_dma *dma, unsi
  * are acknowledged
  *
  * At once, on the calling thread, when there are none (the normal case: one comparison); else on
- * the control thread.
+ * the control thread, at the latest when the connection ends. Called on the stream's thread, or
+ * while that posts nothing.
  */
 void vfio_user_dma_after_writes(struct vfio_user_dma *dma, unsigned stream,
 				void (*fn)(void *opaque, unsigned value), void *opaque,

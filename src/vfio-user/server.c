@@ -134,14 +134,12 @@ struct vfio_user_irq *vfio_user_server_irq(struct vfio_user_server *server)
 
 void vfio_user_server_pause(struct vfio_user_server *server)
 {
-	vfio_user_dma_open_window(server->dma, true);
 	server->ops->dma_pause(server->device);
 }
 
 void vfio_user_server_resume(struct vfio_user_server *server)
 {
 	server->ops->dma_resume(server->device);
-	vfio_user_dma_open_window(server->dma, false);
 }
 
 int vfio_user_server_watch_unmask(struct vfio_user_server *server)
@@ -171,7 +169,7 @@ static int disconnect(struct vfio_user_server *server, int error)
 {
 	if (!server->error) {
 		server->error = error;
-		vfio_user_dma_close(server->dma);
+		vfio_user_dma_end(server->dma);
 		epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, server->transport->fd, NULL);
 		server->ops->disconnected(server->device, error);
 	}

@@ -66,6 +66,35 @@ static int host_write(struct nvme_host *host, unsigned worker, uint64_t iova, co
 	return 0;
 }
 
+static bool host_write_room(struct nvme_host *host)
+{
+	return !machine_of(host)->no_room;
+}
+
+static void host_after_writes(struct nvme_host *host, unsigned worker,
+			      void (*fn)(void *opaque, unsigned value), void *opaque,
+			      unsigned value)
+{
+	struct machine *machine = machine_of(host);
+
+	if (!machine->writes_pending) {
+		fn(opaque, value);
+		return;
+	}
+	assert_true(machine->after_count < ARRAY_SIZE(machine->after));
+	machine->after[machine->after_count++] = (struct machine_after){ fn, opaque, value };
+}
+
+void machine_execute_writes(struct machine *machine)
+{
+	unsigned count = machine->after_count;
+
+	machine->writes_pending = false;
+	machine->after_count = 0;
+	for (unsigned i = 0; i < count; i++)
+		machine->after[i].fn(machine->after[i].opaque, machine->after[i].value);
+}
+
 static bool host_writes_pending(struct nvme_host *host, unsigned worker)
 {
 	return machine_of(host)->writes_pending;
@@ -121,6 +150,8 @@ static const struct nvme_host_ops ops = {
 	.contains = host_contains,
 	.read = host_read,
 	.write = host_write,
+	.write_room = host_write_room,
+	.after_writes = host_after_writes,
 	.writes_pending = host_writes_pending,
 	.writes_posted = host_writes_posted,
 	.writes_acknowledged = host_writes_acknowledged,

@@ -35,6 +35,13 @@ struct machine_queue {
 	unsigned sq_entries, cq_entries, tail, head, phase;
 };
 
+/* A call of nvme_host_after_writes() that waits. */
+struct machine_after {
+	void (*fn)(void *opaque, unsigned value);
+	void *opaque;
+	unsigned value;
+};
+
 struct machine {
 	struct nvme_host host;
 	struct nvme_controller *ctrl;
@@ -59,6 +66,9 @@ struct machine {
 	bool writes_pending;	  /* posted ones are not executed yet */
 	unsigned reads, writes;	  /* by message */
 	unsigned writes_executed; /* while writes_pending */
+	bool no_room;		  /* for more of them */
+	struct machine_after after[64];
+	unsigned after_count;
 
 	struct machine_queue queues[NVME_MAX_QUEUES];
 	uint16_t next_cid;
@@ -95,6 +105,9 @@ bool machine_run_control(struct machine *machine);
 /*
  * Guest memory.
  */
+/** machine_execute_writes() - what was posted is; no longer writes_pending */
+void machine_execute_writes(struct machine *machine);
+
 uint64_t machine_alloc(struct machine *machine, unsigned pages);
 void *machine_at(struct machine *machine, uint64_t iova);
 void machine_move_memory(struct machine *machine);

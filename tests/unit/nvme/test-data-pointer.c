@@ -323,6 +323,60 @@ static void a_completion_does_not_overtake_data(void **state)
 	assert_int_equal(machine->writes, before + 1);
 }
 
+/* A client that executes nothing for a while: what cannot be posted waits, and nobody stands. */
+static void data_waits_for_room(void **state)
+{
+	struct machine *machine = *state;
+	uint64_t data = machine_alloc(machine, 4), identity = machine_alloc(machine, 1);
+	struct machine_completion completion;
+	unsigned before;
+
+	machine->message_writes = true;
+	machine->host.map_generation++;
+	before = machine->writes;
+	machine->no_room = true;
+	machine_submit(machine, 1, machine_rw(NVME_IO_READ, 0, 16, data, data + 2 * 4096));
+	machine_submit(machine, 0,
+		       (struct nvme_command){
+			       .opcode = NVME_ADMIN_IDENTIFY, .prp1 = identity, .cdw10 = 1 });
+	machine_run(machine); /* the workers sleep */
+	assert_int_equal(machine->writes, before);
+	machine->no_room = false;
+	machine_run(machine);
+	expect(machine, data, 0, 4096);
+	expect(machine, data + 2 * 4096, 4096, 4096);
+	assert_true(machine_take(machine, 1, &completion));
+	assert_status(completion, 0);
+	assert_true(machine_take(machine, 0, &completion));
+	assert_status(completion, 0);
+}
+
+/* What the guest has forbidden is not written, and the completion does not come without its data. */
+static void data_waits_for_bus_mastering(void **state)
+{
+	struct machine *machine = *state;
+	struct machine_disk *disk = machine_disk(machine);
+	uint64_t data = machine_alloc(machine, 1);
+	struct machine_completion completion;
+	unsigned before;
+
+	machine->message_writes = true;
+	machine->host.map_generation++;
+	disk->hold = true;
+	machine_submit(machine, 1, machine_rw(NVME_IO_READ, 0, 8, data, 0));
+	machine_run(machine);
+	before = machine->writes;
+	nvme_controller_set_bus_master(machine->ctrl, false);
+	machine_release(machine, disk);
+	machine_run(machine);
+	assert_int_equal(machine->writes, before);
+	nvme_controller_set_bus_master(machine->ctrl, true);
+	machine_run(machine);
+	expect(machine, data, 0, 4096);
+	assert_true(machine_take(machine, 1, &completion));
+	assert_status(completion, 0);
+}
+
 static void memory_that_is_read_only_is_not_written(void **state)
 {
 	struct machine *machine = *state;
@@ -354,6 +408,8 @@ int main(void)
 		test(memory_by_message),
 		test(writes_by_message),
 		test(a_completion_does_not_overtake_data),
+		test(data_waits_for_room),
+		test(data_waits_for_bus_mastering),
 		test(memory_that_is_read_only_is_not_written),
 	};
 

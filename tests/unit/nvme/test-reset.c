@@ -62,6 +62,57 @@ static void late_data_is_not_delivered(void **state)
 	assert_int_equal(machine_read32(machine, NVME_REG_CSTS), 0);
 }
 
+/* RDY 0 gives the guest its memory back: what was posted must have been executed. */
+static void disabling_waits_for_posted_writes(void **state)
+{
+	struct machine *machine = *state;
+	unsigned done = 0;
+
+	machine->writes_pending = true;
+	machine_write32(machine, NVME_REG_CC, 0);
+	machine_run(machine);
+	assert_int_equal(machine_read32(machine, NVME_REG_CSTS), NVME_CSTS_RDY);
+	machine_execute_writes(machine);
+	machine_run(machine);
+	assert_int_equal(machine_read32(machine, NVME_REG_CSTS), 0);
+
+	/* A reset does not wait: whoever wants it may execute nothing before it has its answer. */
+	machine_enable(machine);
+	machine->writes_pending = true;
+	machine_write32(machine, NVME_REG_CC, 0);
+	machine_run(machine);
+	nvme_controller_reset(machine->ctrl, count_call, &done);
+	machine_run(machine);
+	assert_int_equal(done, 1);
+	assert_int_equal(machine_read32(machine, NVME_REG_CSTS), 0);
+	machine->writes_pending = false;
+	machine_enable(machine);
+	machine_execute_writes(machine); /* of before: nothing happens */
+	machine_run(machine);
+	assert_int_equal(machine_read32(machine, NVME_REG_CSTS), NVME_CSTS_RDY);
+}
+
+/* Data that waits for room when the reset comes is forgotten. */
+static void waiting_data_is_dropped(void **state)
+{
+	struct machine *machine = *state;
+	uint64_t page = machine_alloc(machine, 1);
+	unsigned before;
+
+	machine->message_writes = machine->no_room = true;
+	machine->host.map_generation++;
+	machine_submit(machine, 1, machine_rw(NVME_IO_READ, 0, 1, page, 0));
+	machine_run(machine);
+	before = machine->writes;
+	machine_write32(machine, NVME_REG_CC, 0);
+	machine_run(machine);
+	assert_int_equal(machine_read32(machine, NVME_REG_CSTS), 0);
+	machine->no_room = false;
+	machine_run(machine);
+	assert_int_equal(machine->writes, before);
+	machine_enable(machine);
+}
+
 static void reset_brings_power_on_values(void **state)
 {
 	struct machine *machine = *state;
@@ -291,6 +342,9 @@ int main(void)
 		test(disabling_waits_and_posts_nothing),
 		test_two(disabling_waits_and_posts_nothing),
 		test(late_data_is_not_delivered),
+		test(disabling_waits_for_posted_writes),
+		test_two(disabling_waits_for_posted_writes),
+		test(waiting_data_is_dropped),
 		test(reset_brings_power_on_values),
 		test_two(reset_brings_power_on_values),
 		test(a_reset_joins_the_disabling),
