@@ -83,6 +83,7 @@ static const struct control_command commands[] = {
 	/* The image; for tests also its control file and its stable file. */
 	{ "add-namespace", CONTROL_CONTROLLER, 3,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_OBJECT("namespace")) },
+	{ "retry", CONTROL_CONTROLLER, 0, ARGUMENTS(BOOLEAN("give_up")) },
 	{ "counters", CONTROL_CONTROLLER, 0, NULL },
 };
 

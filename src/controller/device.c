@@ -473,6 +473,18 @@ int device_resize(struct device *device, uint32_t nsid, uint64_t *ret_capacity)
 	return ret;
 }
 
+void device_retry(struct device *device, bool give_up)
+{
+	nvme_controller_retry(device->ctrl, give_up);
+}
+
+static void io_error(struct host *host, uint32_t nsid, enum block_op op, int error)
+{
+	struct device *device = container_of(host, struct device, host);
+
+	device->events.io_error(device->events.opaque, device, nsid, op, error);
+}
+
 struct json_object *device_describe(const struct device *device)
 {
 	struct json_object *object = json_object_new_object();
@@ -610,6 +622,7 @@ struct device *device_new(sd_event *event, struct io_threads *threads,
 	device->events = *events;
 	device->gone_call.run = client_gone;
 	host_init(&device->host, threads);
+	device->host.io_error = io_error;
 	device->state = map_state(fd, &is_new, errp);
 	if (!device->state)
 		goto no_state;

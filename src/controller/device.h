@@ -26,6 +26,10 @@ struct device_events {
 	void (*ready)(void *opaque, struct device *device, struct error *err);
 	/* The client has gone and its work is over: device_connect() may follow. */
 	void (*disconnected)(void *opaque, struct device *device);
+	/* Commands are held, see nvme_host_io_error(): device_retry() ends that. Only where a
+	 * namespace has an error policy that asks for it. */
+	void (*io_error)(void *opaque, struct device *device, uint32_t nsid, enum block_op op,
+			 int error);
 	void *opaque;
 };
 
@@ -67,6 +71,9 @@ int device_detach(struct device *device, uint32_t nsid, void (*done)(void *opaqu
 /** device_resize() - read the image's size again and tell the guest; 0 with the capacity, or
  * -errno */
 int device_resize(struct device *device, uint32_t nsid, uint64_t *ret_capacity);
+
+/** device_retry() - execute again what is held after an error, or @give_up: fail it */
+void device_retry(struct device *device, bool give_up);
 
 /** device_close() - disconnect the client, drain, sync and close the images, free; @done at the end
  */

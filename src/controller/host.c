@@ -139,6 +139,13 @@ static void host_cancel_reads(struct nvme_host *nvme, bool cancel)
 		vfio_user_dma_cancel(host->dma, cancel);
 }
 
+static void host_io_error(struct nvme_host *nvme, uint32_t nsid, enum block_op op, int error)
+{
+	struct host *host = to_host(nvme);
+
+	host->io_error(host, nsid, op, error);
+}
+
 static const struct nvme_host_ops host_ops = {
 	.resolve = host_resolve,
 	.contains = host_contains,
@@ -154,6 +161,7 @@ static const struct nvme_host_ops host_ops = {
 	.call = host_call,
 	.kick = host_kick,
 	.cancel_reads = host_cancel_reads,
+	.io_error = host_io_error,
 };
 
 void host_init(struct host *host, struct io_threads *threads)

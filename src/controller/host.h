@@ -14,6 +14,8 @@ struct host {
 	struct vfio_user_dma *dma; /* these two: NULL without a client; change only in a pause */
 	struct vfio_user_irq *irq;
 	unsigned dma_generation; /* of @dma, when nvme.map_generation moved last */
+	/* Whoever pauses the guest; see nvme_host_io_error(). */
+	void (*io_error)(struct host *host, uint32_t nsid, enum block_op op, int error);
 };
 
 void host_init(struct host *host, struct io_threads *threads);

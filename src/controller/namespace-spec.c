@@ -19,6 +19,12 @@ static const char *const cache_names[] = {
 	[BLOCK_CACHE_WRITETHROUGH] = "writethrough",
 };
 
+static const char *const policy_names[] = {
+	[NVME_ERROR_REPORT] = "report",
+	[NVME_ERROR_STOP] = "stop",
+	[NVME_ERROR_ENOSPACE] = "enospace",
+};
+
 static int find_name(const char *const *names, size_t count, const char *name, size_t len)
 {
 	size_t i;
@@ -175,7 +181,7 @@ int namespace_spec_from_json(struct json_object *object, struct namespace_spec *
 			     struct error **errp)
 {
 	const char *type = json_string(object, "type", errp);
-	const char *cache = json_string_or(object, "cache", "none");
+	const char *cache = json_string_or(object, "cache", "none"), *policy;
 	uint64_t nsid;
 	int r;
 
@@ -207,6 +213,11 @@ int namespace_spec_from_json(struct json_object *object, struct namespace_spec *
 	ret->nvme.read_only = ret->file.read_only = json_bool_or(object, "read_only", false);
 	ret->file.discard = json_bool_or(object, "discard", false);
 	ret->shareable = json_bool_or(object, "shareable", false);
+	policy = json_string_or(object, "error_policy", "report");
+	r = find_name(policy_names, ARRAY_SIZE(policy_names), policy, strlen(policy));
+	if (r < 0)
+		return error_set(errp, EINVAL, "unknown error policy \"%s\"", policy);
+	ret->nvme.error_policy = r;
 	return 0;
 }
 

@@ -153,6 +153,23 @@ static void device_disconnected(void *opaque, struct device *device)
 		json_object_put(data);
 }
 
+static void device_io_error(void *opaque, struct device *device, uint32_t nsid, enum block_op op,
+			    int error)
+{
+	static const char *const names[] = { "read", "write", "flush", "write-zeroes", "discard" };
+	struct entry *entry = opaque;
+	struct json_object *data = json_object_new_object();
+
+	json_add_u64(data, "index", entry->index);
+	json_add_u64(data, "nsid", nsid);
+	json_add_string(data, "operation", names[op]);
+	json_add_u64(data, "code", error);
+	if (entry->requests->connection)
+		control_connection_event(entry->requests->connection, "io-error", data);
+	else
+		json_object_put(data);
+}
+
 static int parse_controller(struct json_object *arguments, struct nvme_controller_config *ret,
 			    struct error **errp)
 {
@@ -179,7 +196,8 @@ static void add_controller(struct requests *requests, struct control_request *re
 {
 	struct device_config config = { .index = json_u64_or(arguments, "index", 0) };
 	struct device_events events = { .ready = device_ready,
-					.disconnected = device_disconnected };
+					.disconnected = device_disconnected,
+					.io_error = device_io_error };
 	struct error *err = NULL;
 	struct entry *entry;
 
@@ -294,6 +312,17 @@ static void resize_namespace(struct requests *requests, struct control_request *
 	control_request_reply(request, result);
 }
 
+static void retry(struct requests *requests, struct control_request *request,
+		  struct json_object *arguments, int *fds, size_t fd_count)
+{
+	const struct entry *entry;
+
+	for (entry = requests->entries; entry; entry = entry->next)
+		if (entry->device && !entry->closing)
+			device_retry(entry->device, json_bool_or(arguments, "give_up", false));
+	control_request_reply(request, NULL);
+}
+
 static void counters(struct requests *requests, struct control_request *request,
 		     struct json_object *arguments, int *fds, size_t fd_count)
 {
@@ -329,6 +358,7 @@ static const struct {
 	{ "add-namespace", add_namespace },
 	{ "remove-namespace", remove_namespace },
 	{ "resize-namespace", resize_namespace },
+	{ "retry", retry },
 	{ "counters", counters },
 	{ "stop", stop },
 };

@@ -26,6 +26,13 @@ struct nvme_controller_config {
 	unsigned vectors; /* MSI-X vectors the PCI function has; queues + 1 normally */
 };
 
+/* What becomes of a command that the storage has failed; see hold.h. */
+enum nvme_error_policy {
+	NVME_ERROR_REPORT,
+	NVME_ERROR_STOP,
+	NVME_ERROR_ENOSPACE, /* held for want of space, else reported */
+};
+
 struct nvme_namespace_config {
 	uint32_t nsid;	     /* 1 to NVME_MAX_NAMESPACES */
 	uint32_t block_size; /* logical: 512 or 4096; 0: 512, or 4096 when the image needs it */
@@ -33,6 +40,7 @@ struct nvme_namespace_config {
 	uint8_t uuid[16];    /* the same */
 	uint8_t eui64[8];    /* all zero: none */
 	bool read_only;	     /* write protected whatever the image allows */
+	enum nvme_error_policy error_policy;
 };
 
 /** nvme_controller_state_size() - bytes of the state that the caller provides, zero-filled for a
@@ -74,6 +82,10 @@ int nvme_controller_detach(struct nvme_controller *ctrl, uint32_t nsid, void (*d
 
 /** nvme_controller_resized() - the block's capacity has changed (after block_refresh()) */
 int nvme_controller_resized(struct nvme_controller *ctrl, uint32_t nsid);
+
+/** nvme_controller_retry() - execute the commands that are held again, or @give_up: answer them
+ * with the error */
+void nvme_controller_retry(struct nvme_controller *ctrl, bool give_up);
 
 /*
  * The PCI function's side; control thread.

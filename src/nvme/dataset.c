@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #include "nvme/controller-private.h"
+#include "nvme/hold.h"
 #include "nvme/io.h"
 
 /* In the bounce buffer. */
@@ -26,8 +27,11 @@ static void discard_next(struct nvme_request *request);
 static void discarded(struct block_request *block, int result)
 {
 	struct nvme_request *request = container_of(block, struct nvme_request, block);
-	nvme_status status = nvme_io_result(request, result);
+	nvme_status status;
 
+	if (result < 0 && nvme_hold(request, result))
+		return;
+	status = nvme_io_result(request, result);
 	if (status)
 		nvme_request_complete(request, status);
 	else

@@ -3,6 +3,7 @@
 #define NVME_HOST_H
 
 #include "base/util.h"
+#include "block/block.h"
 
 /*
  * What the NVMe controller model needs of the machine that it is plugged into: guest memory,
@@ -68,6 +69,7 @@ struct nvme_host_ops {
 	void (*call)(struct nvme_host *host, unsigned thread, struct nvme_host_call *call);
 	void (*kick)(struct nvme_host *host, unsigned worker);
 	void (*cancel_reads)(struct nvme_host *host, bool cancel);
+	void (*io_error)(struct nvme_host *host, uint32_t nsid, enum block_op op, int error);
 };
 
 struct nvme_host {
@@ -206,6 +208,16 @@ static inline void nvme_host_kick(struct nvme_host *host, unsigned worker)
 static inline void nvme_host_cancel_reads(struct nvme_host *host, bool cancel)
 {
 	host->ops->cancel_reads(host, cancel);
+}
+
+/**
+ * nvme_host_io_error() - the storage has failed an @op with @error (errno), and commands are held
+ * until nvme_controller_retry(); control thread
+ */
+static inline void nvme_host_io_error(struct nvme_host *host, uint32_t nsid, enum block_op op,
+				      int error)
+{
+	host->ops->io_error(host, nsid, op, error);
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "nvme/controller-private.h"
 #include "nvme/dataset.h"
+#include "nvme/hold.h"
 
 static nvme_status status_of(const struct block_request *block, int result)
 {
@@ -95,8 +96,11 @@ void nvme_io_deliver(struct nvme_request *request)
 static void done(struct block_request *block, int result)
 {
 	struct nvme_request *request = container_of(block, struct nvme_request, block);
-	nvme_status status = nvme_io_result(request, result);
+	nvme_status status;
 
+	if (result < 0 && nvme_hold(request, result))
+		return;
+	status = nvme_io_result(request, result);
 	if (!status && request->bounce && block->op == BLOCK_READ)
 		nvme_io_deliver(request);
 	else

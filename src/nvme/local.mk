@@ -9,6 +9,7 @@ src_libnvme_a_SOURCES = \
 	src/nvme/dataset.c src/nvme/dataset.h \
 	src/nvme/doorbell.c src/nvme/doorbell.h \
 	src/nvme/features.c src/nvme/features.h \
+	src/nvme/hold.c src/nvme/hold.h \
 	src/nvme/host.h \
 	src/nvme/identify.c src/nvme/identify.h \
 	src/nvme/interrupt.c src/nvme/interrupt.h \

@@ -8,6 +8,7 @@
 #include "base/i18n.h"
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
+#include "nvme/hold.h"
 
 struct nvme_namespace *nvme_namespace_find(struct nvme_controller *ctrl, uint32_t nsid)
 {
@@ -95,11 +96,13 @@ static struct nvme_namespace *namespace_new(struct nvme_controller *ctrl,
 	ns->block_shift = block_size == 4096 ? 12 : 9;
 	ns->read_only = config->read_only || info->read_only;
 	ns->volatile_cache = info->volatile_cache;
+	ns->error_policy = config->error_policy;
 	derive(ctrl, "nguid", config->nsid, config->nguid, ns->nguid);
 	derive(ctrl, "uuid", config->nsid, config->uuid, ns->uuid);
 	memcpy(ns->eui64, config->eui64, sizeof(ns->eui64));
 	for (unsigned i = 0; i < workers; i++) {
 		ns->shares[i].ns = ns;
+		ns->shares[i].error_call.run = nvme_hold_report;
 		ns->shares[i].counters = &ctrl->state->counters[i][config->nsid - 1];
 	}
 	return ns;
@@ -192,6 +195,7 @@ static void leave(struct nvme_host_call *call)
 
 	share->call.run = left;
 	share->leaving = true;
+	nvme_hold_give_up(share->ns->ctrl->workers[share - share->ns->shares], share->ns);
 	report_when_idle(share);
 }
 

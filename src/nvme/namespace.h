@@ -3,6 +3,7 @@
 #define NVME_NAMESPACE_H
 
 #include "block/block.h"
+#include "nvme/controller.h"
 #include "nvme/host.h"
 #include "nvme/spec.h"
 #include "nvme/state.h"
@@ -25,6 +26,13 @@ struct nvme_namespace_share {
 	unsigned in_flight;
 	bool leaving;
 	struct nvme_host_call call;
+
+	/* See hold.h. */
+	bool error_told;   /* the worker's */
+	bool error_called; /* atomic; error_op and error are the control thread's meanwhile */
+	enum block_op error_op;
+	int error;
+	struct nvme_host_call error_call;
 } __attribute__((aligned(64)));
 
 struct nvme_namespace {
@@ -36,6 +44,7 @@ struct nvme_namespace {
 	uint8_t block_shift;
 	bool read_only;
 	bool volatile_cache;
+	enum nvme_error_policy error_policy;
 	uint8_t nguid[16], uuid[16], eui64[8];
 
 	/* The control thread's, while detaching. */

@@ -34,6 +34,7 @@ struct nvme_request {
 	struct nvme_bounce *bounce;
 	uint32_t result; /* dword 0 of the completion */
 	nvme_status status;
+	int held_result;	 /* see hold.h */
 	uint16_t error_location; /* byte of the command that is at fault, for the error log */
 	struct nvme_command command;
 	struct block_request block;

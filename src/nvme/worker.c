@@ -5,6 +5,7 @@
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
 #include "nvme/doorbell.h"
+#include "nvme/hold.h"
 #include "nvme/interrupt.h"
 #include "nvme/io.h"
 
@@ -25,8 +26,10 @@ struct nvme_worker *nvme_worker_new(struct nvme_controller *ctrl, unsigned index
 	worker->stop_call.run = nvme_worker_stop;
 	worker->stopped_call.run = nvme_controller_stopped;
 	worker->intx_call.run = nvme_interrupt_intx_call;
+	worker->retry_call.run = nvme_hold_retry;
 	nvme_request_list_init(&worker->bounce_waiters);
 	nvme_request_list_init(&worker->delivery_waiters);
+	nvme_request_list_init(&worker->held);
 	if (nvme_request_pool_init(&worker->pool, IO_REQUESTS) < 0)
 		goto no_pool;
 	if (nvme_request_pool_init(&worker->admin_pool, index ? 0 : ADMIN_REQUESTS) < 0)
@@ -213,6 +216,7 @@ void nvme_worker_stop(struct nvme_host_call *call)
 		nvme_request_drop(request);
 	while ((request = nvme_request_list_take(&worker->delivery_waiters)))
 		nvme_request_drop(request);
+	nvme_hold_drop(worker);
 	/* Only from here on: the drops above must not report before the last of them. */
 	worker->stopping = true;
 	report_when_drained(worker);

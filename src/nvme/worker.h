@@ -31,7 +31,11 @@ struct nvme_worker {
 	struct nvme_request_pool admin_pool; /* worker 0 */
 	struct nvme_bounce_pool bounces;
 	struct nvme_request_list bounce_waiters;
-	struct nvme_request_list delivery_waiters;	 /* reads whose data found no room */
+	struct nvme_request_list delivery_waiters; /* reads whose data found no room */
+	struct nvme_request_list held;		   /* see hold.h */
+	bool giving_up;
+	bool retry_called, retry_gives_up; /* atomic */
+	struct nvme_host_call retry_call;
 	struct nvme_segment segments[NVME_MAX_SEGMENTS]; /* of the data pointer in hand */
 
 	unsigned in_flight;	/* requests, and the flushes of a shutdown */

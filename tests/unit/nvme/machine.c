@@ -145,6 +145,16 @@ static void host_cancel_reads(struct nvme_host *host, bool cancel)
 	machine_of(host)->cancelled = cancel;
 }
 
+static void host_io_error(struct nvme_host *host, uint32_t nsid, enum block_op op, int error)
+{
+	struct machine *machine = machine_of(host);
+
+	machine->io_errors++;
+	machine->io_error.nsid = nsid;
+	machine->io_error.op = op;
+	machine->io_error.code = error;
+}
+
 static const struct nvme_host_ops ops = {
 	.resolve = host_resolve,
 	.contains = host_contains,
@@ -160,6 +170,7 @@ static const struct nvme_host_ops ops = {
 	.call = host_call,
 	.kick = host_kick,
 	.cancel_reads = host_cancel_reads,
+	.io_error = host_io_error,
 };
 
 static void make_workers(struct machine *machine)

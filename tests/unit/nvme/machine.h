@@ -63,6 +63,12 @@ struct machine {
 	unsigned kicks[MACHINE_WORKERS];
 	unsigned interrupts[NVME_MAX_QUEUES];
 	bool intx, cancelled;
+	unsigned io_errors; /* reported; the last one is */
+	struct {
+		uint32_t nsid;
+		enum block_op op;
+		int code;
+	} io_error;
 	bool writes_pending;	  /* posted ones are not executed yet */
 	unsigned reads, writes;	  /* by message */
 	unsigned writes_executed; /* while writes_pending */
