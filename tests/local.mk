@@ -12,6 +12,7 @@ include tests/unit/keeper/local.mk
 include tests/unit/daemon/local.mk
 include tests/golden/local.mk
 include tests/protocol/local.mk
+include tests/bench/local.mk
 include tests/fuzz/local.mk
 include tests/static/local.mk
 include tests/lab/local.mk

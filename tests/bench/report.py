@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""From many runs to one figure each, and to a table."""
+import os
+import platform
+import statistics
+
+
+def spread(values):
+    return {'median': statistics.median(values), 'min': min(values), 'max': max(values)}
+
+
+def pick(runs, *path):
+    """That figure of each run; None when a run does not have it."""
+    values = []
+    for run in runs:
+        for key in path:
+            run = run.get(key) if run is not None else None
+        if run is None:
+            return None
+        values.append(run)
+    return spread(values)
+
+
+def summarize_case(runs):
+    row = {
+        'iops': pick(runs, 'iops'),
+        'bytes_per_second': pick(runs, 'bytes_per_second'),
+        'cpu_ns': pick(runs, 'server', 'cpu_ns_per_command'),
+        'client_cpu_ns': pick(runs, 'client', 'cpu_ns_per_command'),
+        'switches': pick(runs, 'server', 'voluntary_switches_per_million'),
+    }
+    for name in ('p50', 'p99', 'p99.9'):
+        row[name] = pick(runs, 'latency_ns', name)
+    counted = runs[0].get('counted', {}).get('server', {})
+    row['system_calls'] = counted.get('system_calls_per_million')
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def processor():
+    with open('/proc/cpuinfo', encoding='utf-8') as f:
+        for line in f:
+            if line.startswith('model name'):
+                return line.split(':', 1)[1].strip()
+    return platform.machine()
+
+
+def ratio(ratios, name, above, below):
+    """The best of the runs on both sides: what others do on the machine only makes worse."""
+    if above and below:
+        ratios[name] = above / below
+
+
+def summarize(args, chosen, results, references, fio, quiet):
+    rows = {case.name: summarize_case(results[case.name]) for case in chosen if case.name in results}
+    reference = {'ping_pong_p50_ns': pick(references, 'ping_pong_ns', 'p50')}
+    for size in (4096, 131072):
+        for way in ('read', 'write'):
+            reference['copy_%d_%s_ns' % (size, way)] = pick(references, 'copy_%d_ns' % size, way)
+    ratios = {}
+    ping = reference['ping_pong_p50_ns']['min']
+    for case in chosen:
+        row = rows.get(case.name)
+        if not row or case.verify:
+            continue
+        if case.backend == 'null' and not case.interrupts:
+            if case.depth == 1:
+                ratio(ratios, '%s: p50 / ping-pong' % case.name, row['p50']['min'], ping)
+            else:
+                ratio(ratios, '%s: server CPU / ping-pong' % case.name, row['cpu_ns']['min'], ping)
+        if case.backend == 'memory' and case.what in ('read', 'write') and case.depth == 1:
+            copy = reference['copy_4096_%s_ns' % case.what]['min']
+            ratio(ratios, '%s: p50 / (ping-pong + copy)' % case.name, row['p50']['min'], ping + copy)
+        if case.backend == 'memory' and case.size == 128:
+            copy = reference['copy_131072_%s_ns' % case.what.replace('seq', '')]['min']
+            ratio(ratios, '%s: bandwidth / memcpy' % case.name, row['bytes_per_second']['max'], 131072 / copy * 1e9)
+        if case.backend == 'file' and case.depth in fio and case.what == 'read':
+            ratio(ratios, '%s: IOPS / fio' % case.name, row['iops']['median'],
+                  statistics.median(run['iops'] for run in fio[case.depth]))
+            ratio(ratios, '%s: server CPU / fio' % case.name, row['cpu_ns']['median'],
+                  statistics.median(run['server']['cpu_ns_per_command'] for run in fio[case.depth]))
+    return {
+        'machine': {'processor': processor(), 'processors': os.cpu_count(), 'kernel': platform.release()},
+        'runs': args.runs, 'milliseconds': args.milliseconds,
+        'cases': rows, 'reference': reference, 'ratios': ratios, 'quiet': quiet,
+        'fio': {'fio read 4k QD%d' % depth: summarize_case(runs) for depth, runs in fio.items()},
+    }
+
+
+def number(row, key, scale=1.0, digits=0):
+    value = row.get(key)
+    if isinstance(value, dict):
+        value = value['median']
+    return '-' if value is None else '%.*f' % (digits, value / scale)
+
+
+COLUMNS = (
+    ('kIOPS', 'iops', 1e3, 1), ('MB/s', 'bytes_per_second', 1e6, 0), ('p50 us', 'p50', 1e3, 2), ('p99 us', 'p99', 1e3, 2),
+    ('p99.9 us', 'p99.9', 1e3, 1), ('server CPU ns', 'cpu_ns', 1, 0), ('client CPU ns', 'client_cpu_ns', 1, 0),
+    ('switches/M', 'switches', 1, 0), ('syscalls/M', 'system_calls', 1, 0),
+)
+
+
+def table(summary):
+    """Markdown, so that it can go into a document as it is."""
+    lines = ['%s, %d processors, Linux %s; median of %d runs of %d ms' % (
+        summary['machine']['processor'], summary['machine']['processors'], summary['machine']['kernel'], summary['runs'],
+        summary['milliseconds']), '']
+    lines.append('| case | ' + ' | '.join(name for name, _, _, _ in COLUMNS) + ' |')
+    lines.append('|---|' + '--:|' * len(COLUMNS))
+    for name, row in list(summary['cases'].items()) + list(summary['fio'].items()):
+        lines.append('| %s | ' % name + ' | '.join(number(row, *column[1:]) for column in COLUMNS) + ' |')
+    lines += ['', '| reference | ns |', '|---|--:|']
+    for name, value in summary['reference'].items():
+        lines.append('| %s | %.0f |' % (name.replace('_ns', '').replace('_', ' '), value['median']))
+    lines += ['', '| ratio | |', '|---|--:|']
+    for name, value in summary['ratios'].items():
+        lines.append('| %s | %.2f |' % (name, value))
+    lines += ['', '| controllers | start ms | private KiB | anonymous KiB | wake-ups/s | CPU % | after load: wake-ups | CPU ns |',
+              '|--:|--:|--:|--:|--:|--:|--:|--:|']
+    for count, quiet in summary['quiet'].items():
+        lines.append('| %s | %.1f | %s | %d | %d | %.2f | %d | %d |' % (
+            count, quiet['start_ms'], quiet['private_kib'] or '-', quiet['rss_anon_kib'], quiet['wake_ups_per_second'],
+            quiet['cpu_percent'], quiet['after_load']['wake_ups'], quiet['after_load']['cpu_ns']))
+    return '\n'.join(lines)
