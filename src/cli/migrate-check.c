@@ -182,7 +182,7 @@ static void add_destination(struct check_report *report, const char *uri,
 	virConnectPtr conn;
 
 	virSetErrorFunc(NULL, ignore_error);
-	conn = virConnectOpenAuth(uri, virConnectAuthPtrDefault, VIR_CONNECT_RO);
+	conn = virConnectOpenAuth(uri, virConnectAuthPtrDefault, 0);
 	add(report, _("destination: its libvirt answers"), conn ? CHECK_PASS : CHECK_FAIL,
 	    conn ? "" : virGetLastErrorMessage());
 	if (!conn)

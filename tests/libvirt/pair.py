@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Two pseudo hosts with a directory in common, and a guest that travels between them."""
+import contextlib
+import threading
+import time
+
+from lab.error import LabError
+from lab.host import connect
+from libvirt_host import LibvirtHost
+
+SHARED = '/srv/shared'
+CONFIG = f'shared_filesystems = [ "{SHARED}" ]\nlog_level = 7\n'
+
+# Mixed random I/O over two queues that checks what it wrote, all the time, for as long as it is let.
+LOAD = ('fio --name=load --filename=/dev/nvme0n1 --rw=randrw --bs=4k --ioengine=libaio --iodepth=32 --direct=1 --numjobs=2 '
+        '--size=16M --offset_increment=16M --verify=crc32c --verify_fatal=1 --verify_backlog=64 --time_based --runtime=100000 '
+        '> /tmp/load.log 2>&1')
+START_LOAD = f'''rm -f /tmp/load.status
+({LOAD}; echo $? > /tmp/load.status) &
+count() {{ awk '{{ print $1 + $5 }}' /sys/block/nvme0n1/stat; }}
+before=$(count)
+until [ $(count) -gt $((before + 500)) ]; do sleep 0.1; [ ! -e /tmp/load.status ] || exit 1; done'''
+STOP_LOAD = '''for i in $(seq 60); do killall -INT fio; sleep 0.5; [ -e /tmp/load.status ] && break; done
+[ -e /tmp/load.status ] || killall -9 fio'''
+
+# What is read into memory again and again has to be there when it is looked at, wherever the guest is by then: the pages
+# of the block cache are written by the controller and by nobody else.
+READER = '''want=$(md5sum < /dev/nvme0n2); rounds=0
+while [ ! -e /tmp/reader.stop ]; do
+	echo 1 > /proc/sys/vm/drop_caches
+	cat /dev/nvme0n2 > /dev/null
+	for pass in 1 2 3; do [ "$(md5sum < /dev/nvme0n2)" = "$want" ] || echo "round $rounds pass $pass" >> /tmp/reader.wrong; done
+	rounds=$((rounds + 1)); echo $rounds > /tmp/reader.rounds
+done
+touch /tmp/reader.stopped'''
+
+
+class Pair:
+    """Hosts a and b; `shared` is out here what SHARED is in both."""
+
+    def __init__(self, make, shared, connected=True):
+        self.shared = shared
+        self.a, self.b = (LibvirtHost(make(name, [(shared, SHARED, False)])) for name in ('a', 'b'))
+        if connected:
+            connect(self.a.host, self.b.host)
+        for one in self.both:
+            one.host.path('/etc/virtnvme').mkdir(exist_ok=True)
+            one.host.path('/etc/virtnvme/virtnvmed.conf').write_text(CONFIG)
+            one.start()
+
+    @property
+    def both(self):
+        return (self.a, self.b)
+
+    def other(self, one):
+        return self.b if one is self.a else self.a
+
+
+class Traveller:
+    """A guest of PAIR, on `at` at the moment."""
+
+    def __init__(self, pair, guest, at):
+        self.pair, self.guest, self.at = pair, guest, at
+        self.uuid = at.uuid(guest.name)
+
+    @property
+    def name(self):
+        return self.guest.name
+
+    @property
+    def destination(self):
+        return self.pair.other(self.at)
+
+    def command(self, *flags, direct=True):
+        """virsh's arguments for a migration to the other host."""
+        address = self.destination.host.address
+        where = ['--migrateuri', f'tcp://{address}'] if direct else []
+        return ['migrate', self.name, f'qemu+tcp://{address}/system', *where, *flags]
+
+    def migrate(self, *flags, direct=True, name=None, timeout=120):
+        """To the other host, as `virsh migrate FLAGS` does it."""
+        self.at.virsh(*self.command(*flags, direct=direct), timeout=timeout)
+        self.moved(name)
+
+    def moved(self, name=None):
+        if name:
+            self.guest.name = name
+        self.at = self.destination
+        self.guest.host = self.at.host
+        self.guest.agent.close()
+
+    def refused(self, *flags, direct=True, timeout=120):
+        """A migration that must fail, and leave nothing at the other side; returns what virsh said."""
+        done = self.at.virsh(*self.command(*flags, direct=direct), check=False, timeout=timeout)
+        if done.returncode == 0:
+            self.moved()
+            raise LabError('this migration had to fail')
+        self.destination.host.wait_for(lambda: not self.destination.traces(self.uuid), 'the end of the other side', 20)
+        return done.stderr.strip()
+
+    def state(self):
+        return self.at.virsh('domstate', self.name).stdout.strip()
+
+    def migration(self):
+        """What the keeper says of it."""
+        return self.at.info(self.name)['keeper']['migration']
+
+    def settle(self):
+        """Wait until the keeper has done with the last one."""
+        self.at.host.wait_for(lambda: self.migration() == 'none', 'the end of the migration')
+
+    @contextlib.contextmanager
+    def load(self):
+        """I/O that verifies, in the meantime, without an error, and which never stood still for long."""
+        self.guest.check(START_LOAD, timeout=120)
+        try:
+            yield
+            self.still_works()
+        finally:
+            self.guest.exec(STOP_LOAD, timeout=120)
+        log = self.guest.check('cat /tmp/load.log')
+        if 'err= 0' not in log or 'verify:' in log:
+            raise LabError(f'the load failed:\n{log}')
+        self.no_complaint()
+
+    def still_works(self):
+        """The load goes on: more I/O is done than before."""
+        if self.guest.exec('cat /tmp/load.status').status == 0:
+            raise LabError('the load has ended:\n' + self.guest.check('cat /tmp/load.log'))
+        count = "awk '{ print $1 + $5 }' /sys/block/nvme0n1/stat"
+        before = int(self.guest.check(count))
+        self.at.host.wait_for(lambda: int(self.guest.check(count)) > before + 50, 'I/O after the migration', 60)
+
+    def no_complaint(self):
+        """The kernel's log: nothing timed out, was reset or failed."""
+        said = self.guest.check("dmesg | grep -iE 'nvme.*(timeout|reset|abort|error|down)|I/O error' || true").strip()
+        if said:
+            raise LabError(f'the guest complains: {said}')
+
+    @contextlib.contextmanager
+    def reader(self):
+        """Known data is read from nvme0n2 into the guest's memory in the meantime, and checked there."""
+        self.guest.check(f'rm -f /tmp/reader.*; cat > /tmp/reader.sh << "END"\n{READER}\nEND\n'
+                         '(sh /tmp/reader.sh > /dev/null 2>&1) & until [ -e /tmp/reader.rounds ]; do sleep 0.2; done', timeout=120)
+        yield
+        rounds = int(self.guest.check('cat /tmp/reader.rounds'))
+        self.at.host.wait_for(lambda: int(self.guest.check('cat /tmp/reader.rounds')) > rounds, 'another round', 60)
+        self.guest.check('touch /tmp/reader.stop; until [ -e /tmp/reader.stopped ]; do sleep 0.2; done', timeout=120)
+        wrong = self.guest.check('cat /tmp/reader.wrong 2>/dev/null || true').strip()
+        if wrong:
+            raise LabError(f'the guest has other data in its memory than on its disk: {wrong}')
+
+
+class Background(threading.Thread):
+    """A virsh that takes its time; `with Background(vhost, ...) as it: ...; it.done` once it has ended."""
+
+    def __init__(self, vhost, *args):
+        super().__init__(daemon=True)
+        self.done = None
+        self._run = lambda: vhost.virsh(*args, check=False, timeout=300)
+
+    def run(self):
+        self.done = self._run()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.join()
+
+
+@contextlib.contextmanager
+def slow_migration(traveller, *flags):
+    """A migration that copies at 1 MiB/s, in the meantime; it is up to the caller to end it."""
+    source = traveller.at
+    with Background(source, *traveller.command('--live', '--bandwidth', '1', *flags)) as virsh:
+        try:
+            wait_copying(traveller)
+            yield virsh
+        finally:
+            if virsh.is_alive():
+                source.virsh('domjobabort', traveller.name, check=False)
+
+
+def wait_copying(traveller):
+    """Until memory is being copied."""
+    traveller.at.host.wait_for(lambda: traveller.migration() == 'active', 'the copying', 60)
+    time.sleep(0.2)
