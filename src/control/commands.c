@@ -33,6 +33,10 @@
 	{                                                                                          \
 		name, json_type_int, true                                                          \
 	}
+#define REQUIRED_BOOLEAN(name)                                                                     \
+	{                                                                                          \
+		name, json_type_boolean, true                                                      \
+	}
 #define REQUIRED_OBJECT(name)                                                                      \
 	{                                                                                          \
 		name, json_type_object, true                                                       \
@@ -84,6 +88,8 @@ static const struct control_command commands[] = {
 	{ "add-namespace", CONTROL_CONTROLLER, 3,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_OBJECT("namespace")) },
 	{ "retry", CONTROL_CONTROLLER, 0, ARGUMENTS(BOOLEAN("give_up")) },
+	{ "message-mode", CONTROL_CONTROLLER, 0,
+	  ARGUMENTS(REQUIRED_BOOLEAN("enabled"), NUMBER("since")) },
 	{ "counters", CONTROL_CONTROLLER, 0, NULL },
 };
 

@@ -9,6 +9,7 @@
 #include "base/i18n.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "controller/message-mode.h"
 
 /*
  * Theory of operation
@@ -18,7 +19,7 @@
  * pages of their own behind them (QEMU keeps the real table; ours is only memory).
  *
  * What must outlive the process is in the state file: first our own part, with the configuration
- * space, then the controller's.
+ * space, then the controller's. Behind them is what never leaves this host, however the rest travels.
  *
  * The way out has one order, however it begins. Client gone -> the controller resets, so that
  * nothing touches the client's memory -> the server is freed (its mappings with it). When the
@@ -55,7 +56,8 @@ struct device {
 	struct device_events events;
 	struct host host;
 
-	struct device_state *state; /* mapped: ours, then the controller's */
+	struct device_state *state; /* mapped: ours, then the controller's, then what is local */
+	struct message_mode message_mode;
 	struct nvme_controller *ctrl;
 	struct device_namespace *namespaces;
 
@@ -82,6 +84,17 @@ static size_t own_state_size(void)
 size_t device_state_size(void)
 {
 	return own_state_size() + ROUND_UP(nvme_controller_state_size(), 4096);
+}
+
+/* What stays here when the state travels. */
+static size_t local_state_size(void)
+{
+	return 4096;
+}
+
+static size_t state_file_size(void)
+{
+	return device_state_size() + local_state_size();
 }
 
 unsigned device_index(const struct device *device)
@@ -265,7 +278,7 @@ static void device_closed(struct device *device)
 	void *opaque = device->closed_opaque;
 
 	nvme_controller_free(device->ctrl);
-	munmap(device->state, device_state_size());
+	munmap(device->state, state_file_size());
 	sd_event_unref(device->event);
 	free(device);
 	closed(opaque);
@@ -485,6 +498,11 @@ static void io_error(struct host *host, uint32_t nsid, enum block_op op, int err
 	device->events.io_error(device->events.opaque, device, nsid, op, error);
 }
 
+struct message_mode *device_message_mode(struct device *device)
+{
+	return &device->message_mode;
+}
+
 struct json_object *device_describe(const struct device *device)
 {
 	struct json_object *object = json_object_new_object();
@@ -546,7 +564,7 @@ static void workers_there(struct io_operation *operation)
 
 static struct device_state *map_state(int fd, bool *ret_new, struct error **errp)
 {
-	size_t size = device_state_size();
+	size_t size = state_file_size();
 	struct device_state *state;
 	struct stat st;
 
@@ -632,12 +650,14 @@ struct device *device_new(sd_event *event, struct io_threads *threads,
 					   (char *)device->state + own_state_size(), errp);
 	if (!device->ctrl)
 		goto no_controller;
+	message_mode_init(&device->message_mode, &device->host,
+			  (void *)((char *)device->state + device_state_size()));
 	device->event = sd_event_ref(event);
 	io_threads_add(threads, &device->threads_operation, device->ctrl, workers_there);
 	return device;
 
 no_controller:
-	munmap(device->state, device_state_size());
+	munmap(device->state, state_file_size());
 no_state:
 	free(device);
 	return NULL;

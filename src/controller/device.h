@@ -33,7 +33,8 @@ struct device_events {
 	void *opaque;
 };
 
-/** device_state_size() - bytes of the state file of one device */
+/** device_state_size() - bytes of the state of one device that a migration takes along: the first
+ * of its state file */
 size_t device_state_size(void);
 
 /**
@@ -74,6 +75,8 @@ int device_resize(struct device *device, uint32_t nsid, uint64_t *ret_capacity);
 
 /** device_retry() - execute again what is held after an error, or @give_up: fail it */
 void device_retry(struct device *device, bool give_up);
+
+struct message_mode *device_message_mode(struct device *device);
 
 /** device_close() - disconnect the client, drain, sync and close the images, free; @done at the end
  */

@@ -16,6 +16,8 @@ static void *host_resolve(struct nvme_host *nvme, uint64_t iova, size_t len, uns
 {
 	struct host *host = to_host(nvme);
 
+	if (access & NVME_HOST_WRITE && host->writes != HOST_WRITES_DIRECT)
+		return NULL;
 	return host->dma ? vfio_user_dma_resolve(host->dma, iova, len, access) : NULL;
 }
 
@@ -64,7 +66,8 @@ static bool host_write_room(struct nvme_host *nvme)
 {
 	struct host *host = to_host(nvme);
 
-	return !host->dma || vfio_user_dma_write_room(host->dma);
+	return host->writes != HOST_WRITES_DRAINING &&
+	       (!host->dma || vfio_user_dma_write_room(host->dma));
 }
 
 static void host_after_writes(struct nvme_host *nvme, unsigned worker,
@@ -199,6 +202,16 @@ void host_resume(struct host *host)
 	 * no second time. */
 	if (changed)
 		kick_all(host->threads);
+}
+
+void host_set_writes(struct host *host, enum host_writes writes)
+{
+	io_threads_pause(host->threads);
+	host->writes = writes;
+	host->nvme.map_generation++;
+	io_threads_resume(host->threads);
+	/* What waited for room. */
+	kick_all(host->threads);
 }
 
 void host_connect(struct host *host, struct vfio_user_dma *dma, struct vfio_user_irq *irq)

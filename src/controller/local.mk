@@ -4,6 +4,7 @@ src_libcontroller_a_SOURCES = \
 	src/controller/host.c src/controller/host.h \
 	src/controller/io-thread.c src/controller/io-thread.h \
 	src/controller/mailbox.c src/controller/mailbox.h \
+	src/controller/message-mode.c src/controller/message-mode.h \
 	src/controller/namespace-spec.c src/controller/namespace-spec.h \
 	src/controller/options.c src/controller/options.h \
 	src/controller/refusal.c src/controller/refusal.h \

@@ -9,6 +9,7 @@
 #include "control/channel.h"
 #include "control/commands.h"
 #include "controller/device.h"
+#include "controller/message-mode.h"
 
 /* A device, and who waits for it to come or to go. */
 struct entry {
@@ -28,6 +29,8 @@ struct requests {
 	struct entry *entries;
 	bool stopping;
 	struct control_request *stop;
+	struct control_request *leaving; /* message mode, of so many devices */
+	unsigned leaving_count;
 };
 
 /* A namespace on its way out. */
@@ -128,10 +131,14 @@ static void device_ready(void *opaque, struct device *device, struct error *err)
 	entry->device = device;
 	if (device && !entry->closing)
 		connect_relay(entry, &err);
-	if (err)
+	if (err) {
 		control_request_fail(request, err);
-	else
-		control_request_reply(request, NULL);
+	} else {
+		struct json_object *result = json_object_new_object();
+
+		json_add_u64(result, "state_bytes", device_state_size());
+		control_request_reply(request, result);
+	}
 	if (!device) {
 		remove_entry(entry);
 		end_when_empty(requests);
@@ -323,6 +330,67 @@ static void retry(struct requests *requests, struct control_request *request,
 	control_request_reply(request, NULL);
 }
 
+static void one_left(void *opaque, bool still_on)
+{
+	struct requests *requests = opaque;
+	struct control_request *request = requests->leaving;
+
+	requests->leaving_count--;
+	if (request && still_on) {
+		requests->leaving = NULL;
+		fail(request, ECANCELED, "message mode was entered again");
+	} else if (request && !requests->leaving_count) {
+		requests->leaving = NULL;
+		control_request_reply(request, NULL);
+	}
+}
+
+static void enter_message_mode(struct requests *requests, struct control_request *request,
+			       uint64_t since)
+{
+	struct entry *entry;
+
+	/* One barrier for all. */
+	io_threads_pause(requests->threads);
+	for (entry = requests->entries; entry; entry = entry->next)
+		if (entry->device)
+			message_mode_enter(device_message_mode(entry->device), since);
+	io_threads_resume(requests->threads);
+	control_request_reply(request, NULL);
+}
+
+static void leave_message_mode(struct requests *requests, struct control_request *request)
+{
+	struct entry *entry;
+
+	if (requests->leaving) {
+		fail(request, EALREADY, "message mode is being left already");
+		return;
+	}
+	requests->leaving = request;
+	requests->leaving_count = 1;
+	for (entry = requests->entries; entry; entry = entry->next) {
+		if (!entry->device)
+			continue;
+		requests->leaving_count++;
+		message_mode_leave(device_message_mode(entry->device), one_left, requests);
+	}
+	one_left(requests, false);
+}
+
+static void message_mode(struct requests *requests, struct control_request *request,
+			 struct json_object *arguments, int *fds, size_t fd_count)
+{
+	uint64_t since = json_u64_or(arguments, "since", 0);
+
+	if (!json_bool_or(arguments, "enabled", false))
+		leave_message_mode(requests, request);
+	else if (!since)
+		fail(request, EINVAL, "\"since\" is needed to enter message mode");
+	else
+		enter_message_mode(requests, request, since);
+}
+
 static void counters(struct requests *requests, struct control_request *request,
 		     struct json_object *arguments, int *fds, size_t fd_count)
 {
@@ -359,6 +427,7 @@ static const struct {
 	{ "remove-namespace", remove_namespace },
 	{ "resize-namespace", resize_namespace },
 	{ "retry", retry },
+	{ "message-mode", message_mode },
 	{ "counters", counters },
 	{ "stop", stop },
 };

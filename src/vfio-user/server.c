@@ -106,6 +106,8 @@ void vfio_user_server_free(struct vfio_user_server *server)
 {
 	if (!server)
 		return;
+	if (server->dma)
+		vfio_user_dma_end(server->dma);
 	server->transport->ops->free(server->transport);
 	vfio_user_dma_free(server->dma);
 	vfio_user_irq_free(server->irq);

@@ -66,29 +66,44 @@ class Relay(vu.Client):
         while True:
             if not select.select([self.sock], [], [], self.timeout if timeout is None else timeout)[0]:
                 raise TimeoutError('no message from the controller')
-            try:
-                data, rights, _, _ = self.sock.recvmsg(64 << 10, socket.CMSG_SPACE(64), socket.MSG_CMSG_CLOEXEC)
-            except ConnectionResetError:
-                raise vu.Closed() from None
-            if not data:
-                raise vu.Closed()
-            kind, flags, sequence, offset, release, fd_count = FRAME.unpack_from(data)
-            if kind == ACK:
-                self.acks += 1
-                continue
-            assert kind == MESSAGE
-            header, payload = data[32:48], data[48:]
-            message = vu.Message(header, payload, [])
-            for _, _, value in rights:
-                message.fds.extend(array.array('i', value))
-            assert fd_count == len(message.fds)
-            if flags & BULK:
-                message.payload = self.bulk[offset:offset + message.size - 16]
-                self.bulk[64:68] = struct.pack('<I', release)
-            assert len(message.payload) == message.size - 16
-            if message.is_reply:
-                assert self.numbers.pop(message.id) == sequence, 'a reply names another command'
-            return message
+            message = self._datagram()
+            if message:
+                return message
+
+    def serve(self, timeout=0.0):
+        any_served = False
+        while select.select([self.sock], [], [], 0 if any_served else timeout)[0]:
+            message = self._datagram()
+            if message:
+                self._take(message)
+                any_served = True
+        return any_served
+
+    def _datagram(self):
+        """The message in it, or None: it was an acknowledgement."""
+        try:
+            data, rights, _, _ = self.sock.recvmsg(64 << 10, socket.CMSG_SPACE(64), socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            raise vu.Closed() from None
+        if not data:
+            raise vu.Closed()
+        kind, flags, sequence, offset, release, fd_count = FRAME.unpack_from(data)
+        if kind == ACK:
+            self.acks += 1
+            return None
+        assert kind == MESSAGE
+        header, payload = data[32:48], data[48:]
+        message = vu.Message(header, payload, [])
+        for _, _, value in rights:
+            message.fds.extend(array.array('i', value))
+        assert fd_count == len(message.fds)
+        if flags & BULK:
+            message.payload = self.bulk[offset:offset + message.size - 16]
+            self.bulk[64:68] = struct.pack('<I', release)
+        assert len(message.payload) == message.size - 16
+        if message.is_reply:
+            assert self.numbers.pop(message.id) == sequence, 'a reply names another command'
+        return message
 
     def processed(self):
         """Every message up to this number that wants no reply has been handled."""

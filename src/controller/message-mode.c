@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "controller/message-mode.h"
+
+#include "base/log.h"
+
+/*
+ * Theory of operation
+ *
+ * QEMU does not see what we store into the guest's memory, so a page that changes while a migration
+ * copies memory would stay behind. What goes through QEMU as VFIO_USER_DMA_WRITE is marked dirty
+ * and copied again. QEMU executes our messages in order: what it has executed is always a prefix of
+ * what we have posted, and data comes before the completion that announces it.
+ *
+ * Entering is a barrier: all I/O threads stand, none is in the middle of a store, and when they go on
+ * nvme_host_resolve() gives no pointer for writing any more; queues notice it by the map's
+ * generation. Reads that are in flight in the kernel still land directly.
+ *
+ * Leaving has two steps. While there are posted writes that are not executed, a direct store could
+ * overtake them; under load there are always some. So first nothing more is posted (there is no
+ * room) until all are acknowledged, which takes a round trip; then directly. The client's main thread
+ * may be waiting for us meanwhile: nothing of ours waits, but what is put off for want of room.
+ *
+ * The mode outlives this process. A successor begins in it: its writes go the same way and so cannot
+ * overtake what its predecessor has posted.
+ */
+#define STATE_VERSION 1u
+
+void message_mode_init(struct message_mode *mode, struct host *host,
+		       struct message_mode_state *state)
+{
+	*mode = (struct message_mode){ .host = host, .state = state };
+	if (state->version != STATE_VERSION)
+		*state = (struct message_mode_state){ .version = STATE_VERSION };
+	if (state->enabled)
+		host_set_writes(host, HOST_WRITES_BY_MESSAGE);
+}
+
+bool message_mode_enabled(const struct message_mode *mode)
+{
+	return mode->state->enabled;
+}
+
+static void end_leaving(struct message_mode *mode, bool still_on)
+{
+	void (*left)(void *opaque, bool still_on) = mode->left;
+
+	mode->round++;
+	mode->left = NULL;
+	if (left)
+		left(mode->opaque, still_on);
+}
+
+void message_mode_enter(struct message_mode *mode, uint64_t since)
+{
+	/* In this order: a successor that finds it on must find the right time. */
+	mode->state->since = since;
+	STORE_RELEASE(mode->state->enabled, 1);
+	host_set_writes(mode->host, HOST_WRITES_BY_MESSAGE);
+	end_leaving(mode, true);
+}
+
+static void drained(void *opaque, unsigned round)
+{
+	struct message_mode *mode = opaque;
+
+	if (round != mode->round || --mode->draining)
+		return;
+	STORE_RELEASE(mode->state->enabled, 0);
+	host_set_writes(mode->host, HOST_WRITES_DIRECT);
+	end_leaving(mode, false);
+}
+
+void message_mode_leave(struct message_mode *mode, void (*left)(void *opaque, bool still_on),
+			void *opaque)
+{
+	struct nvme_host *nvme = &mode->host->nvme;
+	unsigned i;
+
+	end_leaving(mode, true);
+	if (!mode->state->enabled) {
+		left(opaque, false);
+		return;
+	}
+	mode->left = left;
+	mode->opaque = opaque;
+	mode->draining = nvme->workers;
+	host_pause(mode->host);
+	host_set_writes(mode->host, HOST_WRITES_DRAINING);
+	for (i = 0; i < nvme->workers; i++)
+		nvme_host_after_writes(nvme, i, drained, mode, mode->round);
+	host_resume(mode->host);
+}

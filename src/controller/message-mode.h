@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef CONTROLLER_MESSAGE_MODE_H
+#define CONTROLLER_MESSAGE_MODE_H
+
+#include "controller/host.h"
+
+/*
+ * Message mode of one device: while a migration copies the guest's memory, every write to it goes
+ * by VFIO_USER_DMA_WRITE, so that QEMU sees it. See message-mode.c. Control thread only.
+ */
+
+/* In shared memory, behind the device's state: it survives this process and never leaves this host.
+ * All zero: off. */
+struct message_mode_state {
+	uint32_t version; /* 0: never used */
+	uint32_t enabled;
+	uint64_t since; /* CLOCK_MONOTONIC, microseconds: what was written directly after it is to
+			   be copied by hand */
+};
+
+struct message_mode {
+	struct host *host;
+	struct message_mode_state *state;
+	unsigned draining; /* workers whose posted writes are not executed */
+	unsigned round;	   /* of leaving: an answer to an earlier one counts no more */
+	void (*left)(void *opaque, bool still_on);
+	void *opaque;
+};
+
+/** message_mode_init() - no client yet; when a predecessor had it on, it is on from here on */
+void message_mode_init(struct message_mode *mode, struct host *host,
+		       struct message_mode_state *state);
+
+bool message_mode_enabled(const struct message_mode *mode);
+
+/**
+ * message_mode_enter() - after it no byte is stored directly, but by what is in flight in the kernel
+ *
+ * Also when it is on already, or being left; then @since is the new one.
+ */
+void message_mode_enter(struct message_mode *mode, uint64_t since);
+
+/**
+ * message_mode_leave() - directly again, when all that was posted is executed or the client gone
+ * @left: called then, perhaps at once; @still_on: no, for message_mode_enter() was called meanwhile
+ */
+void message_mode_leave(struct message_mode *mode, void (*left)(void *opaque, bool still_on),
+			void *opaque);
+
+#endif

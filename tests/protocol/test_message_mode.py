@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Message mode: while a migration copies the guest's memory every write to it goes by DMA_WRITE.
+
+What QEMU sees (the guest's own writes, and DMA_WRITE) these tests do twice, in the memory that the controller has mapped
+and in a copy of it. In the end the two must be the same: that is what arrives at a migration's destination.
+"""
+import errno
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from client import nvme, vfio_user as vu
+from test_keeper_channel import Keeper, keeper, driver_of   # noqa: F401 pylint: disable=unused-import
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lab'))
+from faults import Faults   # noqa: E402 pylint: disable=wrong-import-position
+
+MiB = 1 << 20
+SIZE = 32 * MiB
+
+
+class Tracked(vu.Memory):
+    """Guest memory with a copy, made by copy(), that only sees what QEMU sees."""
+
+    def __init__(self, size):
+        super().__init__(size)
+        self.other = None
+
+    def copy(self):
+        self.other = bytearray(self.bytes)
+
+    def write(self, offset, data):
+        super().write(offset, data)
+        if self.other is not None:
+            self.other[offset:offset + len(data)] = data
+
+    def stale(self):
+        """The pages that the copy does not have as they are."""
+        if self.bytes[:] == self.other:
+            return []
+        return [page for page in range(0, self.size, 4096) if self.bytes[page:page + 4096] != self.other[page:page + 4096]]
+
+
+def now():
+    return time.monotonic_ns() // 1000
+
+
+def tracked_driver(client, vectors=5, queues=1, entries=64):
+    memory = Tracked(SIZE)
+    client.map(memory, 0)
+    driver = nvme.Driver(client, memory, vectors=vectors)
+    driver.tracked = memory
+    driver.enable()
+    for qid in range(1, queues + 1):
+        driver.create_queue(qid, entries)
+    return driver
+
+
+@pytest.fixture
+def disk(keeper):   # noqa: F811 pylint: disable=redefined-outer-name
+    """A driver and 16 MiB of memory as a disk."""
+    client = keeper.add_controller()
+    keeper.add_namespace(0, 1, bytes=16 * MiB)
+    return tracked_driver(client)
+
+
+def enter(keeper, since=None):  # noqa: F811 pylint: disable=redefined-outer-name
+    assert keeper.channel.call('message-mode', {'enabled': True, 'since': since or now()}) == {}
+
+
+def answer_of(keeper, request):     # noqa: F811 pylint: disable=redefined-outer-name
+    message = keeper.channel.receive()
+    assert message['id'] == request
+    return message.get('result', message.get('error'))
+
+
+def leave(keeper, driver):      # noqa: F811 pylint: disable=redefined-outer-name
+    request = keeper.channel.send('message-mode', {'enabled': False})
+    keeper.channel.sock.setblocking(False)
+
+    def answered():
+        try:
+            return keeper.channel.sock.recv(1, 0x2)     # MSG_PEEK
+        except BlockingIOError:
+            return None
+
+    driver.until(answered)
+    assert answer_of(keeper, request) == {}
+
+
+def writes(client):
+    return sum(1 for command, _, _ in client.served if command == vu.DMA_WRITE)
+
+
+def test_in_message_mode_only_messages_write(keeper, disk):     # noqa: F811
+    disk.write(0, os.urandom(MiB))
+    enter(keeper)
+    disk.tracked.copy()
+    for lba, size in ((0, 512), (8, 4096), (64, MiB - 64 * 512), (3, 1024)):
+        disk.read(lba, size)
+        disk.write(lba, os.urandom(size))
+        disk.flush()
+        disk.read(lba, size)
+    disk.identify(1)
+    disk.log_page(2, 512)
+    assert disk.tracked.stale() == []
+    assert {command for command, _, _ in disk.client.served} == {vu.DMA_WRITE}, 'reads of guest memory stay direct'
+    leave(keeper, disk)
+    before = writes(disk.client)
+    data = os.urandom(8192)
+    disk.write(0, data)
+    assert disk.read(0, 8192) == data
+    assert writes(disk.client) == before
+    assert disk.tracked.stale() != [], 'directly again, as before'
+
+
+def test_queues_that_are_made_in_message_mode(keeper, disk):    # noqa: F811
+    enter(keeper)
+    disk.tracked.copy()
+    disk.create_queue(2)
+    disk.write(0, b'q' * 4096, qid=2)
+    assert disk.read(0, 4096, qid=2) == b'q' * 4096
+    disk.disable()
+    disk.enable()
+    disk.create_queue(1)
+    assert disk.read(0, 4096) == b'q' * 4096
+    assert disk.tracked.stale() == []
+
+
+def test_an_interrupt_waits_for_the_acknowledgement(keeper, disk):  # noqa: F811
+    queue, client = disk.queues[1], disk.client
+    enter(keeper)
+    iova = disk.alloc(4096)
+    disk.vectors[1].take()
+    client.hold = True
+    cid = queue.submit(nvme.READ, 1, iova, cdw=(0, 0, 7))
+    disk.until(lambda: len(client.held) == 2)
+    client.serve(0.1)
+    assert disk.vectors[1].take() == 0
+    client.answer(client.held.pop(0))
+    client.serve(0.1)
+    assert disk.vectors[1].take() == 0, 'the completion is not there yet'
+    client.answer(client.held.pop(0))
+    disk.wait_interrupt(1)
+    assert queue.finished(cid)
+
+
+def fill_the_window(driver, commands=63):
+    """Reads until the controller posts no more; nothing is answered from here on."""
+    client, queue = driver.client, driver.queues[1]
+    client.hold = True
+    held = -1
+    cids = [driver.transfer(queue, nvme.READ, 0, 2048, driver.alloc(MiB), MiB) for _ in range(min(commands, 16))]
+    while held != len(client.held):
+        held = len(client.held)
+        client.serve(0.3)
+    return cids
+
+
+def test_nothing_of_ours_waits_while_the_client_executes_nothing(keeper, disk):     # noqa: F811
+    """QEMU's main thread holds the BQL while it waits for us, so it executes no DMA_WRITE meanwhile."""
+    enter(keeper)
+    client = disk.client
+    cids = fill_the_window(disk)
+    outstanding = sum(int.from_bytes(m.payload[8:16], 'little') for m in client.held)
+    assert outstanding <= 6 * MiB and len(client.held) <= 1024, 'the window has no end'
+    assert not disk.queues[1].poll()
+    # Registers, the DMA map (all threads must stand), interrupts, the keeper's commands.
+    assert disk.read32(nvme.CSTS) & nvme.RDY
+    other = vu.Memory(MiB)
+    client.map(other, 1 << 33)
+    client.unmap(1 << 33, MiB)
+    other.close()
+    client.enable_vectors(disk.vectors)
+    assert keeper.channel.call('counters')['controllers'][0]['csts'] & 1
+    keeper.add_namespace(0, 2)
+    enter(keeper)
+    # And when it executes again, all comes.
+    client.hold = False
+    for message in client.held:
+        client.answer(message)
+    for cid in cids:
+        disk.queues[1].wait(cid)
+
+
+@pytest.mark.parametrize('how', ['reset', 'disconnect', 'remove'])
+def test_the_end_while_the_window_is_full(keeper, disk, how):   # noqa: F811
+    """DEVICE_RESET is waited for with the BQL held."""
+    enter(keeper)
+    fill_the_window(disk)
+    if how == 'reset':
+        disk.client.reset()
+        disk.client.hold = disk.client.bus_master = False   # and QEMU executes none of it
+        for message in disk.client.held:
+            disk.client.answer(message)
+    elif how == 'disconnect':
+        disk.client.close()
+        assert keeper.channel.receive()['event'] == 'closed'
+        keeper.channel.call('remove-controller', {'index': 0})
+    else:
+        keeper.channel.call('remove-controller', {'index': 0})
+    keeper.channel.call('message-mode', {'enabled': False})
+
+
+def test_ready_is_0_only_after_the_last_write(keeper, disk):    # noqa: F811
+    """From CSTS.RDY 0 on the guest uses the memory for something else."""
+    enter(keeper)
+    client, iova = disk.client, disk.alloc(4096)
+    client.hold = True
+    disk.queues[1].submit(nvme.READ, 1, iova, cdw=(0, 0, 7))
+    disk.until(lambda: len(client.held) == 2)
+    disk.write32(nvme.CC, 0)
+    for _ in range(20):
+        assert disk.read32(nvme.CSTS) & nvme.RDY
+        time.sleep(0.005)
+    client.hold = False
+    for message in client.held:
+        client.answer(message)
+    disk.wait_csts(nvme.RDY, 0)
+
+
+def test_without_bus_mastering_nothing_is_written(keeper, folder):     # noqa: F811
+    client = keeper.add_controller()
+    faults = fault_disk(keeper, folder)
+    driver = tracked_driver(client)
+    enter(keeper)
+    faults.read.hang()
+    iova = driver.alloc(4096)
+    queue = driver.queues[1]
+    cid = queue.submit(nvme.READ, 1, iova, cdw=(0, 0, 7))
+    driver.until(lambda: faults.read.held == 1)
+    driver.bus_master(False)
+    before = len(client.served)
+    faults.read.release()
+    driver.until(lambda: faults.read.succeeded == 1)
+    client.serve(0.1)
+    assert len(client.served) == before
+    driver.bus_master(True)
+    queue.wait(cid)
+
+
+def test_leaving_waits_for_the_acknowledgements(keeper, disk):  # noqa: F811
+    enter(keeper)
+    client, queue = disk.client, disk.queues[1]
+    iova = disk.alloc(8192)
+    client.hold = True
+    first = queue.submit(nvme.READ, 1, iova, cdw=(0, 0, 7))
+    disk.until(lambda: len(client.held) == 2)
+    request = keeper.channel.send('message-mode', {'enabled': False})
+    second = queue.submit(nvme.READ, 1, iova + 4096, cdw=(8, 0, 7))
+    client.serve(0.2)
+    assert len(client.held) == 2 and not queue.poll(), 'a direct write could overtake those that are posted'
+    with pytest.raises(OSError) as failed:
+        keeper.channel.call('message-mode', {'enabled': False})
+    assert failed.value.errno == errno.EALREADY
+    client.hold = False
+    for message in client.held:
+        client.answer(message)
+    queue.wait(first)
+    queue.wait(second)
+    assert answer_of(keeper, request) == {}
+
+
+def test_entering_again_while_leaving(keeper, disk):    # noqa: F811
+    enter(keeper)
+    client, queue = disk.client, disk.queues[1]
+    iova = disk.alloc(4096)
+    client.hold = True
+    cid = queue.submit(nvme.READ, 1, iova, cdw=(0, 0, 7))
+    disk.until(lambda: len(client.held) == 2)
+    request = keeper.channel.send('message-mode', {'enabled': False})
+    entering = keeper.channel.send('message-mode', {'enabled': True, 'since': now()})
+    answers = [keeper.channel.receive() for _ in range(2)]
+    assert {a['id'] for a in answers} == {request, entering}
+    assert all('error' in a for a in answers if a['id'] == request)
+    client.hold = False
+    for message in client.held:
+        client.answer(message)
+    queue.wait(cid)
+    disk.tracked.copy()
+    disk.read(0, 65536)
+    assert disk.tracked.stale() == []
+
+
+def test_a_successor_begins_in_message_mode(keeper, folder, image):     # noqa: F811
+    client = keeper.add_controller()
+    keeper.add_namespace(0, 1, image)
+    driver = tracked_driver(client)
+    driver.write(0, b's' * 4096)
+    enter(keeper)
+    keeper.process.kill()
+    keeper.process.wait()
+    keeper.end = lambda: None
+
+    successor = Keeper(folder)
+    driver.client = again = successor.add_controller(state=client.state)
+    successor.add_namespace(0, 1, image)
+    driver.tracked.copy()
+    again.map(driver.tracked, 0)
+    again.enable_vectors(driver.vectors)
+    assert driver.read(0, 4096) == b's' * 4096
+    assert driver.tracked.stale() == []
+    leave(successor, driver)
+    driver.read(0, 4096)
+    assert driver.tracked.stale() != []
+    successor.channel.sock.close()
+    successor.end()
+
+
+def test_since_is_needed(keeper):   # noqa: F811
+    for arguments in ({'enabled': True}, {}, {'enabled': 1}):
+        with pytest.raises(OSError) as failed:
+            keeper.channel.call('message-mode', arguments)
+        assert failed.value.errno == errno.EINVAL
+    assert keeper.channel.call('message-mode', {'enabled': False}) == {}, 'it is off'
+
+
+def fault_disk(keeper, folder, size=16 * MiB):   # noqa: F811
+    """An image as namespace 1 whose faults a test has in hand."""
+    path, control = os.path.join(folder, 'f.raw'), os.path.join(folder, 'f.control')
+    with open(path, 'wb') as f:
+        f.write(os.urandom(MiB))
+        f.truncate(size)
+    faults = Faults.make(control, capacity=size)
+    fds = [os.open(path, os.O_RDWR | os.O_DIRECT), os.open(control, os.O_RDWR)]
+    try:
+        keeper.channel.call('add-namespace', {'index': 0, 'namespace': {
+            'nsid': 1, 'target': 'nvme0n1', 'type': 'fault', 'bytes': 0, 'cache': 'none'}}, fds)
+    finally:
+        for fd in fds:
+            os.close(fd)
+    return faults
