@@ -119,6 +119,18 @@ static int find_out(const char *uuid, unsigned *ret, struct error **errp)
 	return r < 0 ? r : judge(dom, *ret, errp);
 }
 
+/* Did a guest arrive and stay paused? Its keeper waits for it to run, and it may leave before. */
+static bool has_arrived(const char *uuid)
+{
+	_cleanup_connection_ virConnectPtr conn = libvirt_connection(NULL);
+	_cleanup_virdomain_ virDomainPtr dom = NULL;
+	int state, reason;
+
+	dom = conn ? virDomainLookupByUUIDString(conn, uuid) : NULL;
+	return dom && virDomainGetState(dom, &state, &reason, 0) == 0 &&
+	       state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_USER;
+}
+
 /* The keeper of a guest that arrives has nothing to give away, and libvirt would have us wait for
  * half a minute until it has arrived. */
 static bool is_source(const char *uuid)
@@ -127,7 +139,8 @@ static bool is_source(const char *uuid)
 
 	if (keeper_call(uuid, "status", NULL, &status, NULL) < 0)
 		return false;
-	return !string_equal(json_string_or(status, "migration", ""), "incoming");
+	return !string_equal(json_string_or(status, "migration", ""), "incoming") ||
+	       has_arrived(uuid);
 }
 
 static void run(void *opaque)
