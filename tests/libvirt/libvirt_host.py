@@ -48,7 +48,8 @@ class LibvirtHost:
         self.host.wait_for(self.connected, 'the connection to libvirt')
 
     def start_daemon(self):
-        self.daemon = self.host.popen(['virtnvmed'])
+        # An image with a control file beside it can be made to fail (lab/faults.py).
+        self.daemon = self.host.popen(['virtnvmed'], env={'VIRTNVME_FAULTS': IMAGES})
         self.host.wait_for(self.answers, 'the control socket')
 
     def answers(self):
