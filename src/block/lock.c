@@ -130,3 +130,29 @@ int block_lock_release(int fd)
 	}
 	return ret;
 }
+
+int block_lock_generation(int fd, bool read_only, uint64_t key)
+{
+	off_t byte = BLOCK_LOCK_GENERATION_BYTE + key;
+	struct flock lock;
+	int ret;
+
+	/* A write lock needs a descriptor that can write. A read lock does not keep another out:
+	 * but there is never more than one who waits. */
+	if (read_only) {
+		ret = control(fd, F_OFD_GETLK, F_WRLCK, byte, &lock);
+		if (ret < 0)
+			return ret;
+		if (lock.l_type != F_UNLCK)
+			return -EAGAIN;
+	}
+	ret = control(fd, F_OFD_SETLK, read_only ? F_RDLCK : F_WRLCK, byte, &lock);
+	return ret == -EACCES ? -EAGAIN : ret;
+}
+
+int block_unlock_generation(int fd, uint64_t key)
+{
+	struct flock lock;
+
+	return control(fd, F_OFD_SETLK, F_UNLCK, BLOCK_LOCK_GENERATION_BYTE + key, &lock);
+}

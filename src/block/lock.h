@@ -3,6 +3,7 @@
 #define BLOCK_LOCK_H
 
 #include "base/error.h"
+#include "base/util.h"
 
 /*
  * Image locks, in QEMU's own language, so that qemu-img, another QEMU and we respect each other.
@@ -28,10 +29,12 @@
  * a description of its own, so that the image is never unlocked while a controller is restarted.
  * They do not reach other hosts for block devices, nor on every network file system.
  *
- * One more byte is ours alone: each controller generation holds a write lock on
- * BLOCK_LOCK_GENERATION_BYTE of its own description. The kernel gives it back only when the last
- * request of a dead controller has ended, so the successor that gets it knows that nothing is under
- * way any more. QEMU uses bytes 100 to 104 and 200 to 204, libvirt byte 0.
+ * One more byte is ours alone: each controller generation holds a lock on a byte of its own
+ * description. The kernel gives it back only when the last request of a dead controller has ended,
+ * so the successor that gets it knows that nothing is under way any more. Images can be shared, and
+ * only generations of the same controller wait for each other: which byte it is, from
+ * BLOCK_LOCK_GENERATION_BYTE on, depends on who uses the image. QEMU uses bytes 100 to 104 and 200
+ * to 204, libvirt byte 0.
  */
 #define BLOCK_LOCK_GENERATION_BYTE 400
 
@@ -49,6 +52,21 @@ enum block_lock_mode {
  * -errno with a sentence where the file system has no such locks.
  */
 int block_lock_acquire(int fd, enum block_lock_mode mode, struct error **errp);
+
+/**
+ * block_lock_generation() - be the one generation that uses the image behind @fd
+ * @fd: the description that the requests go through
+ * @read_only: @fd is not open for writing
+ * @key: of the user, at most BLOCK_LOCK_GENERATION_KEYS - 1
+ *
+ * Return: 0; -EAGAIN while an earlier one is not over; or another -errno.
+ */
+int block_lock_generation(int fd, bool read_only, uint64_t key);
+
+#define BLOCK_LOCK_GENERATION_KEYS (1ULL << 48)
+
+/** block_unlock_generation() - nothing is under way. 0 or -errno */
+int block_unlock_generation(int fd, uint64_t key);
 
 /** block_lock_release() - give back what block_lock_acquire() got; harmless without it. 0 or -errno
  */

@@ -67,8 +67,7 @@ static const struct control_command commands[] = {
 
 	{ "status", CONTROL_KEEPER, 0, NULL },
 	{ "add-controller", CONTROL_KEEPER, 0, ARGUMENTS(REQUIRED_OBJECT("controller")) },
-	{ "remove-controller", CONTROL_KEEPER | CONTROL_CONTROLLER, 0,
-	  ARGUMENTS(REQUIRED_NUMBER("index")) },
+	{ "remove-controller", CONTROL_KEEPER, 0, ARGUMENTS(REQUIRED_NUMBER("index")) },
 	{ "add-namespace", CONTROL_KEEPER, 0,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_OBJECT("namespace")) },
 	{ "remove-namespace", CONTROL_KEEPER | CONTROL_CONTROLLER, 0,
@@ -83,13 +82,18 @@ static const struct control_command commands[] = {
 	/* The state memfd, the relay socket, the bulk memfd. */
 	{ "add-controller", CONTROL_CONTROLLER, 3,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_STRING("serial"), STRING("uuid"),
-		    REQUIRED_NUMBER("queues"), NUMBER("cntlid")) },
+		    REQUIRED_NUMBER("queues"), NUMBER("cntlid"), BOOLEAN("frozen"),
+		    BOOLEAN("poison")) },
+	{ "remove-controller", CONTROL_CONTROLLER, 0,
+	  ARGUMENTS(REQUIRED_NUMBER("index"), BOOLEAN("keep_state")) },
 	/* The image; for tests also its control file and its stable file. */
 	{ "add-namespace", CONTROL_CONTROLLER, 3,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_OBJECT("namespace")) },
 	{ "retry", CONTROL_CONTROLLER, 0, ARGUMENTS(BOOLEAN("give_up")) },
 	{ "message-mode", CONTROL_CONTROLLER, 0,
 	  ARGUMENTS(REQUIRED_BOOLEAN("enabled"), NUMBER("since")) },
+	{ "freeze", CONTROL_CONTROLLER, 0, ARGUMENTS(BOOLEAN("sync")) },
+	{ "thaw", CONTROL_CONTROLLER, 0, NULL },
 	{ "counters", CONTROL_CONTROLLER, 0, NULL },
 };
 

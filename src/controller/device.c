@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/i18n.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "block/lock.h"
 #include "controller/message-mode.h"
 
 /*
@@ -24,7 +26,13 @@
  * The way out has one order, however it begins. Client gone -> the controller resets, so that
  * nothing touches the client's memory -> the server is freed (its mappings with it). When the
  * device is closed as well: -> namespaces leave -> workers leave -> the controller is freed. Each
- * arrow waits for a callback; `closing` says how far to go.
+ * arrow waits for a callback; `closing` says how far to go. A frozen device goes as it is: no reset,
+ * and the namespaces are closed at the end, so that the state file can be adopted.
+ *
+ * Under a keeper, each image has a descriptor of its own here to hold the generation lock
+ * (block/lock.h) by. A namespace that cannot have it yet is attached all the same, not ready, and
+ * tries again by a timer. Frozen, nothing is under way and the locks are given back: another process
+ * may go on with the state.
  */
 
 #define STATE_MAGIC   0x564e4544u /* "DENV" */
@@ -33,6 +41,10 @@
 #define MSIX_TABLE    (8 * KiB)
 #define MSIX_PBA      (12 * KiB)
 #define MSIX_MAX      65
+
+/* How long to wait for an image's generation lock before asking again. */
+#define LOCK_MIN_USEC 500u
+#define LOCK_MAX_USEC 50000u
 
 struct device_state {
 	uint32_t magic, version;
@@ -47,6 +59,12 @@ struct device_namespace {
 	uint32_t nsid;
 	void (*done)(void *opaque); /* leaving: tell this */
 	void *opaque;
+
+	int lock_fd; /* -1: nobody else can have it */
+	uint64_t lock_key;
+	bool locked;
+	uint64_t wait_usec;
+	sd_event_source *timer; /* until it is locked */
 };
 
 struct device {
@@ -69,6 +87,10 @@ struct device {
 	struct io_operation threads_operation; /* coming and leaving */
 	struct io_operation retire_operation;
 	bool retiring;
+
+	void (*frozen)(void *opaque, int error);
+	void *frozen_opaque;
+	bool sync;
 
 	bool closing;
 	bool workers_left;
@@ -272,12 +294,26 @@ static void device_dma_resume(void *opaque)
 
 static void close_next(struct device *device);
 
+static void namespace_free(struct device_namespace *ns)
+{
+	sd_event_source_disable_unref(ns->timer);
+	block_close(ns->block);
+	cleanup_close(&ns->lock_fd);
+	free(ns);
+}
+
 static void device_closed(struct device *device)
 {
 	void (*closed)(void *opaque) = device->closed;
 	void *opaque = device->closed_opaque;
 
 	nvme_controller_free(device->ctrl);
+	while (device->namespaces) {
+		struct device_namespace *ns = device->namespaces;
+
+		device->namespaces = ns->next;
+		namespace_free(ns);
+	}
 	munmap(device->state, state_file_size());
 	sd_event_unref(device->event);
 	free(device);
@@ -300,7 +336,7 @@ static void namespace_closed(void *opaque)
 
 static void close_next(struct device *device)
 {
-	if (!device->namespaces)
+	if (!device->namespaces || nvme_controller_is_frozen(device->ctrl))
 		io_threads_remove(device->threads, &device->threads_operation, device->ctrl,
 				  workers_left);
 	else if (!device->namespaces->done)
@@ -345,7 +381,10 @@ static void device_disconnected(void *opaque, int error)
 	device->gone = true;
 	sd_event_source_disable_unref(device->server_source);
 	device->server_source = NULL;
-	reset_function(device, client_drained);
+	if (nvme_controller_is_frozen(device->ctrl))
+		client_drained(device);
+	else
+		reset_function(device, client_drained);
 }
 
 static const struct vfio_user_device_ops device_ops = {
@@ -408,25 +447,99 @@ int device_connect(struct device *device, struct vfio_user_transport *transport,
  * Namespaces
  */
 
-int device_attach(struct device *device, const struct nvme_namespace_config *config,
-		  struct block *block, struct error **errp)
+/* The same for every generation of this controller, and for no other user of the image. */
+static uint64_t lock_key(const struct device *device, uint32_t nsid)
 {
+	uint64_t hash = 0xcbf29ce484222325ULL; /* FNV-1a */
+	size_t i;
+
+	for (i = 0; i < sizeof(device->config.nvme.uuid); i++)
+		hash = (hash ^ device->config.nvme.uuid[i]) * 0x100000001b3ULL;
+	hash = (hash ^ nsid) * 0x100000001b3ULL;
+	return hash % BLOCK_LOCK_GENERATION_KEYS;
+}
+
+static int try_lock(struct device_namespace *ns)
+{
+	int ret = block_lock_generation(ns->lock_fd, block_get_info(ns->block)->read_only,
+					ns->lock_key);
+
+	if (ret == -EAGAIN)
+		return ret;
+	/* The image itself was locked in the same way before. */
+	if (ret < 0)
+		log_warning("controller %u: namespace %u: cannot see when a predecessor's "
+			    "requests are over: %s",
+			    ns->device->config.index, ns->nsid, strerror(-ret));
+	ns->locked = true;
+	return 0;
+}
+
+static int lock_again(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	struct device_namespace *ns = opaque;
+
+	if (try_lock(ns) == -EAGAIN) {
+		ns->wait_usec = MIN(2 * ns->wait_usec, (uint64_t)LOCK_MAX_USEC);
+		sd_event_source_set_time_relative(source, ns->wait_usec);
+		sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+		return 0;
+	}
+	ns->timer = sd_event_source_disable_unref(ns->timer);
+	log_info("controller %u: namespace %u: the predecessor's requests are over",
+		 ns->device->config.index, ns->nsid);
+	nvme_controller_set_ready(ns->device->ctrl, ns->nsid, true);
+	return 0;
+}
+
+/* Return: is it locked now? Else later. */
+static bool namespace_lock(struct device_namespace *ns)
+{
+	if (ns->lock_fd < 0 || ns->locked || ns->timer)
+		return !ns->timer;
+	if (try_lock(ns) == 0)
+		return true;
+	ns->wait_usec = LOCK_MIN_USEC;
+	if (sd_event_add_time_relative(ns->device->event, &ns->timer, CLOCK_MONOTONIC,
+				       ns->wait_usec, 0, lock_again, ns) < 0)
+		abort();
+	return false;
+}
+
+static void namespace_unlock(struct device_namespace *ns)
+{
+	ns->timer = sd_event_source_disable_unref(ns->timer);
+	if (ns->lock_fd < 0)
+		return;
+	nvme_controller_set_ready(ns->device->ctrl, ns->nsid, false);
+	block_unlock_generation(ns->lock_fd, ns->lock_key);
+	ns->locked = false;
+}
+
+int device_attach(struct device *device, const struct nvme_namespace_config *config,
+		  struct block *block, int lock_fd, struct error **errp)
+{
+	struct nvme_namespace_config nvme = *config;
 	struct device_namespace *ns = calloc(1, sizeof(*ns));
 	int ret;
 
 	if (!ns) {
 		block_close(block);
+		cleanup_close(&lock_fd);
 		return error_set(errp, ENOMEM, _("out of memory"));
-	}
-	ret = nvme_controller_attach(device->ctrl, config, block, errp);
-	if (ret < 0) {
-		block_close(block);
-		free(ns);
-		return ret;
 	}
 	ns->device = device;
 	ns->block = block;
 	ns->nsid = config->nsid;
+	ns->lock_fd = lock_fd;
+	ns->lock_key = lock_key(device, config->nsid);
+	nvme.not_ready =
+		nvme_controller_is_frozen(device->ctrl) ? lock_fd >= 0 : !namespace_lock(ns);
+	ret = nvme_controller_attach(device->ctrl, &nvme, block, errp);
+	if (ret < 0) {
+		namespace_free(ns);
+		return ret;
+	}
 	ns->next = device->namespaces;
 	device->namespaces = ns;
 	return 0;
@@ -452,8 +565,7 @@ static void namespace_left(void *opaque)
 	for (link = &device->namespaces; *link != ns;)
 		link = &(*link)->next;
 	*link = ns->next;
-	block_close(ns->block);
-	free(ns);
+	namespace_free(ns);
 	done(done_opaque);
 	if (device->closing && done != namespace_closed)
 		close_next(device);
@@ -463,8 +575,8 @@ int device_detach(struct device *device, uint32_t nsid, void (*done)(void *opaqu
 {
 	struct device_namespace *ns = find_namespace(device, nsid);
 
-	if (!ns)
-		return -ENOENT;
+	if (!ns) /* a predecessor's, perhaps */
+		return nvme_controller_detach(device->ctrl, nsid, done, opaque);
 	ns->done = done;
 	ns->opaque = opaque;
 	return nvme_controller_detach(device->ctrl, nsid, namespace_left, ns);
@@ -533,6 +645,76 @@ struct json_object *device_describe(const struct device *device)
 }
 
 /*
+ * Freezing
+ */
+
+/* What was sent before we were asked: doorbells, above all. */
+static void process_messages(struct device *device)
+{
+	unsigned i;
+
+	for (i = 0; device->server && !device->gone && i < 64; i++) {
+		struct pollfd wait = { .fd = vfio_user_server_fd(device->server),
+				       .events = POLLIN };
+
+		if (poll(&wait, 1, 0) <= 0)
+			return;
+		vfio_user_server_process(device->server);
+	}
+}
+
+static void frozen(struct device *device, int error)
+{
+	void (*done)(void *opaque, int error) = device->frozen;
+	struct device_namespace *ns;
+
+	device->frozen = NULL;
+	for (ns = device->namespaces; ns && !error; ns = ns->next)
+		namespace_unlock(ns);
+	done(device->frozen_opaque, error);
+}
+
+static void synced(void *opaque, int result)
+{
+	frozen(opaque, result);
+}
+
+static void drained(void *opaque)
+{
+	struct device *device = opaque;
+
+	process_messages(device);
+	if (device->sync)
+		nvme_controller_sync(device->ctrl, synced, device);
+	else
+		frozen(device, 0);
+}
+
+int device_freeze(struct device *device, bool sync, void (*done)(void *opaque, int error),
+		  void *opaque)
+{
+	if (device->frozen || device->closing)
+		return -EBUSY;
+	device->frozen = done;
+	device->frozen_opaque = opaque;
+	device->sync = sync;
+	process_messages(device);
+	nvme_controller_freeze(device->ctrl, drained, device);
+	return 0;
+}
+
+void device_thaw(struct device *device)
+{
+	struct device_namespace *ns;
+
+	nvme_controller_await_no_more(device->ctrl);
+	for (ns = device->namespaces; ns; ns = ns->next)
+		if (namespace_lock(ns))
+			nvme_controller_set_ready(device->ctrl, ns->nsid, true);
+	nvme_controller_thaw(device->ctrl);
+}
+
+/*
  * Coming and going
  */
 
@@ -556,6 +738,7 @@ static void workers_there(struct io_operation *operation)
 		io_threads_remove(device->threads, operation, device->ctrl, start_failed);
 		return;
 	}
+	nvme_controller_begin(device->ctrl);
 	/* The guest told a predecessor, and does not tell us. */
 	nvme_controller_set_bus_master(device->ctrl, pci_config_bus_master(&device->state->pci));
 	nvme_controller_set_msix(device->ctrl, pci_config_msix(&device->state->pci));

@@ -62,9 +62,11 @@ bool device_draining(const struct device *device);
 /**
  * device_attach() - a namespace
  * @block: owned from here on, also on failure
+ * @lock_fd: of the same file description, to hold the generation lock by; owned from here on. -1:
+ *nobody had it before us, and nobody will have it after us
  */
 int device_attach(struct device *device, const struct nvme_namespace_config *config,
-		  struct block *block, struct error **errp);
+		  struct block *block, int lock_fd, struct error **errp);
 
 /** device_detach() - @done when nothing is in flight and the image is closed; -ENOENT */
 int device_detach(struct device *device, uint32_t nsid, void (*done)(void *opaque), void *opaque);
@@ -78,8 +80,22 @@ void device_retry(struct device *device, bool give_up);
 
 struct message_mode *device_message_mode(struct device *device);
 
-/** device_close() - disconnect the client, drain, sync and close the images, free; @done at the end
+/**
+ * device_freeze() - see nvme_controller_freeze(); then give back the generation locks
+ * @sync: flush the images
+ * @done: with 0, or -errno of the flush; then it should be thawed
+ *
+ * Return: 0, or -EBUSY: it is being frozen or closed.
  */
+int device_freeze(struct device *device, bool sync, void (*done)(void *opaque, int error),
+		  void *opaque);
+
+/** device_thaw() - go on, each namespace when it has its lock again; those of a predecessor that
+ * were not attached are gone */
+void device_thaw(struct device *device);
+
+/** device_close() - disconnect the client, drain, close the images, free; @done at the end. A frozen
+ * one leaves its state to a successor, else it is reset. */
 void device_close(struct device *device, void (*done)(void *opaque), void *opaque);
 
 unsigned device_index(const struct device *device);

@@ -2,6 +2,7 @@
 #include "controller/requests.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <uuid/uuid.h>
 
@@ -31,6 +32,10 @@ struct requests {
 	struct control_request *stop;
 	struct control_request *leaving; /* message mode, of so many devices */
 	unsigned leaving_count;
+
+	struct control_request *freeze;
+	unsigned freezing; /* devices that have not answered */
+	int freeze_error;
 };
 
 /* A namespace on its way out. */
@@ -195,6 +200,8 @@ static int parse_controller(struct json_object *arguments, struct nvme_controlle
 		return error_set(errp, EINVAL, "there are 1 to 64 queues");
 	ret->queues = queues;
 	ret->cntlid = json_u64_or(arguments, "cntlid", 0);
+	ret->frozen = json_bool_or(arguments, "frozen", false);
+	ret->poison = json_bool_or(arguments, "poison", false);
 	return 0;
 }
 
@@ -239,6 +246,11 @@ static void add_controller(struct requests *requests, struct control_request *re
 	}
 }
 
+static void leave_frozen(void *opaque, int error)
+{
+	close_entry(opaque);
+}
+
 static void remove_controller(struct requests *requests, struct control_request *request,
 			      struct json_object *arguments, int *fds, size_t fd_count)
 {
@@ -246,8 +258,14 @@ static void remove_controller(struct requests *requests, struct control_request 
 
 	if (!entry)
 		return;
-	entry->going = request;
-	close_entry(entry);
+	if (!json_bool_or(arguments, "keep_state", false)) {
+		entry->going = request;
+		close_entry(entry);
+	} else if (device_freeze(entry->device, false, leave_frozen, entry) == 0) {
+		entry->going = request;
+	} else {
+		fail(request, EBUSY, "the controller is being frozen");
+	}
 }
 
 static void add_namespace(struct requests *requests, struct control_request *request,
@@ -256,6 +274,7 @@ static void add_namespace(struct requests *requests, struct control_request *req
 	struct entry *entry = find_ready(requests, request, arguments);
 	struct namespace_spec spec;
 	const struct block_info *info;
+	_cleanup_close_ int lock_fd = -1;
 	struct error *err = NULL;
 	struct json_object *result;
 	struct block *block;
@@ -265,13 +284,20 @@ static void add_namespace(struct requests *requests, struct control_request *req
 	if (namespace_spec_from_json(json_child(arguments, "namespace", json_type_object), &spec,
 				     &err) < 0)
 		goto fail;
+	if (fd_count) {
+		lock_fd = fcntl(fds[0], F_DUPFD_CLOEXEC, 3);
+		if (lock_fd < 0) {
+			error_set_errno(&err, errno, "cannot keep the image");
+			goto fail;
+		}
+	}
 	block = namespace_spec_open(&spec, fds, fd_count, &err);
 	if (!block)
 		goto fail;
 	info = block_get_info(block);
 	result = json_object_new_object();
 	json_add_u64(result, "capacity", info->capacity);
-	if (device_attach(entry->device, &spec.nvme, block, &err) < 0) {
+	if (device_attach(entry->device, &spec.nvme, block, steal_fd(&lock_fd), &err) < 0) {
 		json_object_put(result);
 		goto fail;
 	}
@@ -391,6 +417,73 @@ static void message_mode(struct requests *requests, struct control_request *requ
 		enter_message_mode(requests, request, since);
 }
 
+static void thaw_all(struct requests *requests)
+{
+	struct entry *entry;
+
+	for (entry = requests->entries; entry; entry = entry->next)
+		if (entry->device && !entry->closing)
+			device_thaw(entry->device);
+}
+
+static void one_frozen(void *opaque, int error)
+{
+	struct requests *requests = opaque;
+	struct control_request *request = requests->freeze;
+	struct error *err = NULL;
+
+	if (error)
+		requests->freeze_error = error;
+	if (--requests->freezing)
+		return;
+	requests->freeze = NULL;
+	if (!requests->freeze_error) {
+		control_request_reply(request, NULL);
+		return;
+	}
+	thaw_all(requests);
+	error_set_errno(&err, -requests->freeze_error, "cannot synchronise an image");
+	control_request_fail(request, err);
+}
+
+static void freeze(struct requests *requests, struct control_request *request,
+		   struct json_object *arguments, int *fds, size_t fd_count)
+{
+	bool sync = json_bool_or(arguments, "sync", true);
+	struct entry *entry;
+
+	if (requests->freeze) {
+		fail(request, EALREADY, "freezing already");
+		return;
+	}
+	for (entry = requests->entries; entry; entry = entry->next) {
+		if (entry->device && !entry->closing)
+			continue;
+		fail(request, EBUSY, "a controller is on its way");
+		return;
+	}
+	requests->freeze = request;
+	requests->freeze_error = 0;
+	requests->freezing = 1; /* ours, until all are asked */
+	for (entry = requests->entries; entry; entry = entry->next) {
+		requests->freezing++;
+		if (device_freeze(entry->device, sync, one_frozen, requests) < 0)
+			one_frozen(requests, -EBUSY);
+	}
+	one_frozen(requests, 0);
+}
+
+static void thaw(struct requests *requests, struct control_request *request,
+		 struct json_object *arguments, int *fds, size_t fd_count)
+{
+	if (requests->freeze) {
+		fail(request, EBUSY, "freezing");
+		return;
+	}
+	thaw_all(requests);
+	control_request_reply(request, NULL);
+}
+
 static void counters(struct requests *requests, struct control_request *request,
 		     struct json_object *arguments, int *fds, size_t fd_count)
 {
@@ -428,6 +521,8 @@ static const struct {
 	{ "resize-namespace", resize_namespace },
 	{ "retry", retry },
 	{ "message-mode", message_mode },
+	{ "freeze", freeze },
+	{ "thaw", thaw },
 	{ "counters", counters },
 	{ "stop", stop },
 };

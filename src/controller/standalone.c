@@ -197,7 +197,7 @@ static int attach_all(struct standalone *standalone, struct error **errp)
 		struct standalone_image *image = &standalone->images[i];
 		struct block *block = namespace_spec_open(spec, image->fds, image->fd_count, errp);
 
-		if (!block || device_attach(standalone->device, &spec->nvme, block, errp) < 0) {
+		if (!block || device_attach(standalone->device, &spec->nvme, block, -1, errp) < 0) {
 			error_prefix(errp, _("namespace %u"), i + 1);
 			return -EINVAL;
 		}

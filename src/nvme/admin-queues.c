@@ -29,11 +29,22 @@ static struct nvme_request *request_of(struct nvme_host_call *call)
 	return container_of(call, struct nvme_request, call);
 }
 
-/* Go on as @run on worker @index. */
-static void go_on(struct nvme_request *request, unsigned index,
-		  void (*run)(struct nvme_host_call *call))
+static void run_step(struct nvme_host_call *call)
 {
-	request->call.run = run;
+	struct nvme_request *request = request_of(call);
+	struct nvme_controller *ctrl = controller_of(request);
+
+	request->step(request);
+	__atomic_fetch_sub(&ctrl->steps, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Go on as @step on worker @index. */
+static void go_on(struct nvme_request *request, unsigned index,
+		  void (*step)(struct nvme_request *request))
+{
+	__atomic_fetch_add(&controller_of(request)->steps, 1, __ATOMIC_SEQ_CST);
+	request->step = step;
+	request->call.run = run_step;
 	nvme_host_call(controller_of(request)->host, index, &request->call);
 }
 
@@ -46,9 +57,9 @@ static struct nvme_worker *owner_of(struct nvme_request *request, unsigned cqid)
 	return owner->dropped_epoch == ctrl->epoch ? NULL : owner;
 }
 
-static void created(struct nvme_host_call *call)
+static void succeed(struct nvme_request *request)
 {
-	nvme_request_complete(request_of(call), NVME_SUCCESS);
+	nvme_request_complete(request, NVME_SUCCESS);
 }
 
 /* What both kinds of queue have in common: memory and size. */
@@ -84,37 +95,42 @@ static nvme_status judge_create_cq(struct nvme_request *request)
 	return 0;
 }
 
-static void create_cq_on_owner(struct nvme_host_call *call)
+static void create_cq_on_owner(struct nvme_request *request)
 {
-	struct nvme_request *request = request_of(call);
 	unsigned id = id_of(request);
 	struct nvme_worker *owner = owner_of(request, id);
 
 	if (owner)
 		nvme_cq_start(&controller_of(request)->cqs[id], owner);
-	go_on(request, 0, created);
+	go_on(request, 0, succeed);
 }
 
 void nvme_admin_create_cq(struct nvme_request *request)
 {
 	struct nvme_controller *ctrl = controller_of(request);
 	unsigned id = id_of(request);
-	nvme_status status = judge_create_cq(request);
 	struct nvme_state_cq *cq;
+	nvme_status status;
 
+	/* A predecessor did, and could not say so; the queue came with its state. */
+	if (nvme_request_was_judged(request) && ctrl->state->cqs[id].entries) {
+		succeed(request);
+		return;
+	}
+	status = judge_create_cq(request);
 	if (status) {
 		nvme_request_complete(request, status);
 		return;
 	}
+	nvme_request_judged(request);
 	cq = &ctrl->state->cqs[id];
 	cq->base = request->command.prp1;
-	cq->phase = 1;
 	cq->interrupts = request->command.cdw11 & NVME_CQ_INTERRUPTS ? 1 : 0;
 	cq->vector = cq->interrupts ? request->command.cdw11 >> 16 : 0;
-	WRITE_ONCE(cq->tail, 0);
+	WRITE_ONCE(cq->position, 1u << NVME_POSITION_PHASE);
 	WRITE_ONCE(cq->head, 0);
 	/* The control thread takes doorbells from here on. */
-	STORE_RELEASE(cq->entries, entries_of(request));
+	NVME_STORE(cq->entries, entries_of(request));
 	go_on(request, nvme_controller_worker_of(ctrl, id), create_cq_on_owner);
 }
 
@@ -133,46 +149,50 @@ static nvme_status judge_create_sq(struct nvme_request *request)
 	return judge_ring(request, NVME_CC_IOSQES(cc), NVME_SQE_SHIFT);
 }
 
-static void create_sq_on_owner(struct nvme_host_call *call)
+static void create_sq_on_owner(struct nvme_request *request)
 {
-	struct nvme_request *request = request_of(call);
 	struct nvme_controller *ctrl = controller_of(request);
 	unsigned id = id_of(request), cqid = ctrl->state->sqs[id].cqid;
 
 	if (owner_of(request, cqid))
 		nvme_sq_start(&ctrl->sqs[id], &ctrl->cqs[cqid]);
-	go_on(request, 0, created);
+	go_on(request, 0, succeed);
 }
 
 void nvme_admin_create_sq(struct nvme_request *request)
 {
 	struct nvme_controller *ctrl = controller_of(request);
 	unsigned id = id_of(request), cqid = request->command.cdw11 >> 16;
-	nvme_status status = judge_create_sq(request);
 	struct nvme_state_sq *sq;
+	nvme_status status;
 
+	if (nvme_request_was_judged(request) && ctrl->state->sqs[id].entries) {
+		succeed(request);
+		return;
+	}
+	status = judge_create_sq(request);
 	if (status) {
 		nvme_request_complete(request, status);
 		return;
 	}
+	nvme_request_judged(request);
 	sq = &ctrl->state->sqs[id];
 	sq->base = request->command.prp1;
-	sq->head = 0;
+	nvme_journal_clear(ctrl->state, id);
 	WRITE_ONCE(sq->cqid, cqid);
 	WRITE_ONCE(sq->tail, 0);
-	STORE_RELEASE(sq->entries, entries_of(request));
+	NVME_STORE(sq->entries, entries_of(request));
 	go_on(request, nvme_controller_worker_of(ctrl, cqid), create_sq_on_owner);
 }
 
-static void sq_deleted(struct nvme_host_call *call)
+static void sq_deleted(struct nvme_request *request)
 {
-	struct nvme_request *request = request_of(call);
 	struct nvme_controller *ctrl = controller_of(request);
 	unsigned id = id_of(request);
 
-	STORE_RELEASE(ctrl->state->sqs[id].entries, 0);
+	NVME_STORE(ctrl->state->sqs[id].entries, 0);
 	ctrl->sqs[id].leaving = false;
-	nvme_request_complete(request, NVME_SUCCESS);
+	succeed(request);
 }
 
 void nvme_admin_sq_idle(struct nvme_sq *sq)
@@ -202,9 +222,8 @@ static void drop_waiting(struct nvme_sq *sq)
 	}
 }
 
-static void delete_sq_on_owner(struct nvme_host_call *call)
+static void delete_sq_on_owner(struct nvme_request *request)
 {
-	struct nvme_request *request = request_of(call);
 	struct nvme_controller *ctrl = controller_of(request);
 	struct nvme_sq *sq = &ctrl->sqs[id_of(request)];
 
@@ -214,8 +233,7 @@ static void delete_sq_on_owner(struct nvme_host_call *call)
 	}
 	drop_waiting(sq);
 	sq->deletion = request;
-	if (!sq->in_flight)
-		nvme_admin_sq_idle(sq);
+	nvme_sq_check_idle(sq);
 }
 
 void nvme_admin_delete_sq(struct nvme_request *request)
@@ -223,10 +241,16 @@ void nvme_admin_delete_sq(struct nvme_request *request)
 	struct nvme_controller *ctrl = controller_of(request);
 	unsigned id = id_of(request);
 
+	/* A predecessor did, and could not say so. */
+	if (nvme_request_was_judged(request) && !ctrl->state->sqs[id].entries) {
+		succeed(request);
+		return;
+	}
 	if (!id_in_range(request, id) || !ctrl->state->sqs[id].entries || ctrl->sqs[id].leaving) {
 		nvme_request_complete(request, NVME_INVALID_QUEUE_ID | NVME_DNR);
 		return;
 	}
+	nvme_request_judged(request);
 	ctrl->sqs[id].leaving = true;
 	go_on(request, nvme_controller_worker_of(ctrl, ctrl->state->sqs[id].cqid),
 	      delete_sq_on_owner);
@@ -245,20 +269,18 @@ static nvme_status judge_delete_cq(struct nvme_request *request)
 	return 0;
 }
 
-static void cq_deleted(struct nvme_host_call *call)
+static void cq_deleted(struct nvme_request *request)
 {
-	struct nvme_request *request = request_of(call);
 	struct nvme_controller *ctrl = controller_of(request);
 	unsigned id = id_of(request);
 
-	STORE_RELEASE(ctrl->state->cqs[id].entries, 0);
+	NVME_STORE(ctrl->state->cqs[id].entries, 0);
 	ctrl->cqs[id].leaving = false;
-	nvme_request_complete(request, NVME_SUCCESS);
+	succeed(request);
 }
 
-static void delete_cq_on_owner(struct nvme_host_call *call)
+static void delete_cq_on_owner(struct nvme_request *request)
 {
-	struct nvme_request *request = request_of(call);
 	unsigned id = id_of(request);
 
 	if (owner_of(request, id))
@@ -270,12 +292,18 @@ void nvme_admin_delete_cq(struct nvme_request *request)
 {
 	struct nvme_controller *ctrl = controller_of(request);
 	unsigned id = id_of(request);
-	nvme_status status = judge_delete_cq(request);
+	nvme_status status;
 
+	if (nvme_request_was_judged(request) && !ctrl->state->cqs[id].entries) {
+		succeed(request);
+		return;
+	}
+	status = judge_delete_cq(request);
 	if (status) {
 		nvme_request_complete(request, status);
 		return;
 	}
+	nvme_request_judged(request);
 	ctrl->cqs[id].leaving = true;
 	go_on(request, nvme_controller_worker_of(ctrl, id), delete_cq_on_owner);
 }

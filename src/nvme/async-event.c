@@ -29,6 +29,23 @@ static void forget(struct nvme_controller *ctrl, enum nvme_event event)
 	__atomic_fetch_and(&ctrl->state->events.pending, ~(1u << event), __ATOMIC_RELAXED);
 }
 
+static uint32_t result_of(enum nvme_event event)
+{
+	return events[event].type | events[event].info << 8 | events[event].page << 16;
+}
+
+void nvme_async_event_told(struct nvme_controller *ctrl, uint32_t result)
+{
+	for (unsigned event = 0; event < ARRAY_SIZE(events); event++) {
+		if (result_of(event) != result)
+			continue;
+		NVME_STORE(ctrl->state->events.masked,
+			   ctrl->state->events.masked | 1u << events[event].type);
+		forget(ctrl, event);
+		nvme_crash_point();
+	}
+}
+
 /* The next event that may be delivered now; -1: none. Those not enabled are forgotten. */
 static int next_event(struct nvme_controller *ctrl)
 {
@@ -42,7 +59,8 @@ static int next_event(struct nvme_controller *ctrl)
 			continue;
 		if (enabled_by && !(ctrl->state->features.async_event & enabled_by))
 			forget(ctrl, event);
-		else if (state->count && !(state->masked & 1u << events[event].type))
+		else if (ctrl->workers[0]->parked.first &&
+			 !(state->masked & 1u << events[event].type))
 			return event;
 	}
 	return -1;
@@ -68,20 +86,17 @@ bool nvme_async_event_has_work(struct nvme_controller *ctrl)
 
 bool nvme_async_event_flush(struct nvme_controller *ctrl)
 {
-	struct nvme_state_events *state = &ctrl->state->events;
 	bool any = false;
 	int event;
 
 	while (is_pending(ctrl) && can_deliver(ctrl) && (event = next_event(ctrl)) >= 0) {
-		uint16_t cid = state->cids[0];
+		struct nvme_request *request = nvme_request_list_take(&ctrl->workers[0]->parked);
 
-		forget(ctrl, event);
-		state->masked |= 1u << events[event].type;
-		state->count--;
-		memmove(&state->cids[0], &state->cids[1], state->count * sizeof(cid));
-		nvme_cq_post(&ctrl->cqs[0], &ctrl->sqs[0], cid, NVME_SUCCESS,
-			     events[event].type | events[event].info << 8 |
-				     events[event].page << 16);
+		request->result = result_of(event);
+		request->status = NVME_SUCCESS;
+		nvme_request_executed(request);
+		nvme_async_event_told(ctrl, request->result);
+		nvme_request_resume(request);
 		any = true;
 	}
 	return any;
@@ -89,14 +104,16 @@ bool nvme_async_event_flush(struct nvme_controller *ctrl)
 
 void nvme_async_event_request(struct nvme_request *request)
 {
-	struct nvme_state_events *state = &request->worker->ctrl->state->events;
+	struct nvme_request_list *parked = &request->worker->parked;
+	const struct nvme_request *other;
+	unsigned count = 0;
 
-	if (state->count == NVME_MAX_ASYNC_EVENTS) {
+	for (other = parked->first; other; other = other->next)
+		count++;
+	if (count == NVME_MAX_ASYNC_EVENTS)
 		nvme_request_complete(request, NVME_ASYNC_EVENT_LIMIT | NVME_DNR);
-		return;
-	}
-	state->cids[state->count++] = request->command.cid;
-	nvme_request_park(request);
+	else
+		nvme_request_wait(request, parked);
 }
 
 void nvme_async_event_log_read(struct nvme_controller *ctrl, uint8_t page)

@@ -7,7 +7,7 @@
 /*
  * Theory of operation
  *
- * Asynchronous Event Requests are parked by their command ids, in the state. An event is a bit: it
+ * Asynchronous Event Requests are parked: requests that wait for an event. An event is a bit: it
  * stands for "look at the log page" and a second one before the guest has looked says nothing new.
  * Any thread raises one (an atomic or, and a kick); worker 0 delivers it with its next poll. After
  * an event of a type no other of that type is delivered until the guest has read the log page with
@@ -32,6 +32,9 @@ bool nvme_async_event_flush(struct nvme_controller *ctrl);
 
 /** nvme_async_event_has_work() - would nvme_async_event_flush() deliver any? */
 bool nvme_async_event_has_work(struct nvme_controller *ctrl);
+
+/** nvme_async_event_told() - a request's result is in the journal: no other of the kind for now */
+void nvme_async_event_told(struct nvme_controller *ctrl, uint32_t result);
 
 /** nvme_async_event_log_read() - the guest has read a log page with RAE 0: its events may come
  * again */

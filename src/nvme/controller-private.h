@@ -33,6 +33,15 @@ struct nvme_controller {
 	/* The control thread stores, workers load. */
 	bool bus_master;
 	bool msix;
+	bool frozen;
+	uint64_t awaited; /* namespaces of a predecessor, see namespace.h */
+
+	uint64_t haunted;     /* bits; the control thread's */
+	unsigned steps;	      /* atomic: of queue commands, on their way to a worker */
+	unsigned freeze_left; /* workers that have not reported */
+	bool freezing;
+	void (*freeze_done)(void *opaque);
+	void *freeze_opaque;
 
 	/*
 	 * One epoch is one time of being enabled. It is counted up at the start, and the next start
@@ -46,16 +55,45 @@ struct nvme_controller {
 	/* Then those whose posted writes are not executed; a reset makes an end of it by counting
 	 * on. */
 	unsigned unexecuted, stop_count;
+	struct nvme_host_call reset_call;
+	bool reset_called;
+	bool drained;	     /* they have, and the stop waits for something else */
+	bool inherited_stop; /* a predecessor began it */
+	bool start_due;	     /* a predecessor was about to start */
+	bool shutdown_due;
 	bool resetting;
 	struct nvme_reset_waiter *reset_waiters;
 	struct nvme_host_call start_call;
-	struct nvme_host_call reset_call;
-	bool reset_called;
-	struct nvme_shutdown shutdown;
+	struct nvme_sync shutdown;
+	struct nvme_sync sync;
+	void (*sync_done)(void *opaque, int result);
+	void *sync_opaque;
 };
+
+/** nvme_controller_rests() - workers fetch, execute and post nothing now */
+static inline bool nvme_controller_rests(const struct nvme_controller *ctrl)
+{
+	return READ_ONCE(ctrl->frozen) || READ_ONCE(ctrl->awaited);
+}
+
+/** nvme_controller_wake() - something that may have been waited for has come */
+void nvme_controller_wake(struct nvme_controller *ctrl);
+
+/** nvme_controller_go_on() - end a stop, start, shut down: what is due and possible now */
+void nvme_controller_go_on(struct nvme_controller *ctrl);
+
+/** nvme_controller_check_frozen() - is the freeze complete? */
+void nvme_controller_check_frozen(struct nvme_controller *ctrl);
+
+/** nvme_controller_worker_frozen() - a worker executes nothing; runs as a call on the control thread
+ */
+void nvme_controller_worker_frozen(struct nvme_host_call *call);
 
 /** nvme_controller_set_cc() - a write of CC; control thread */
 void nvme_controller_set_cc(struct nvme_controller *ctrl, uint32_t cc);
+
+/** nvme_controller_start_due() - the guest's memory is there now */
+void nvme_controller_start_due(struct nvme_controller *ctrl);
 
 /** nvme_controller_stopped() - a worker has drained; runs as a call on the control thread */
 void nvme_controller_stopped(struct nvme_host_call *call);

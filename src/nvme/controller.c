@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "nvme/controller-private.h"
 #include "nvme/interrupt.h"
+#include "nvme/recovery.h"
 
 /*
  * Theory of operation
@@ -17,6 +18,12 @@
  * queues, so that what completes late posts nothing, and reports when it has nothing in flight.
  * After the last report the state is cleared and RDY goes. What arrives meanwhile, a reset or an
  * enable, is looked at then.
+ *
+ * A successor goes on with a stop that its predecessor had begun (`ending` in the state). Its own
+ * workers have nothing to drain, but the predecessor's requests may still be under way, so it ends
+ * when no namespace is haunted (namespace.h). Starting needs the guest's memory, which a successor
+ * is given before the next message of the guest: an enable that a predecessor took, and has no RDY
+ * to show for, is due at the next register access.
  */
 
 struct nvme_reset_waiter {
@@ -70,18 +77,32 @@ static void start_on_worker(struct nvme_host_call *call)
 	nvme_sq_start(&ctrl->sqs[0], &ctrl->cqs[0]);
 }
 
-/* A predecessor that died while it was being disabled has nothing left to drain. */
+/* What was enabled and did not become ready, nor failed to. */
+static bool start_is_due(const struct nvme_controller *ctrl)
+{
+	const struct nvme_state_registers *registers = &ctrl->state->registers;
+
+	return registers->cc & NVME_CC_EN && !(registers->csts & (NVME_CSTS_RDY | NVME_CSTS_CFS));
+}
+
 static void adopt(struct nvme_controller *ctrl)
 {
 	struct nvme_state_registers *registers = &ctrl->state->registers;
+	bool enabled = registers->cc & NVME_CC_EN, ready = registers->csts & NVME_CSTS_RDY;
 
 	ctrl->epoch = 1;
-	if (!(registers->csts & NVME_CSTS_RDY))
-		return;
-	if (registers->cc & NVME_CC_EN)
+	if (registers->ending || (ready && !enabled)) {
+		registers->ending |= NVME_ENDING_STOP;
+		ctrl->resetting = registers->ending & NVME_ENDING_RESET;
+		ctrl->phase = NVME_STOPPING;
+		ctrl->drained = ctrl->inherited_stop = true;
+	} else if (ready) {
 		ctrl->phase = NVME_RUNNING;
-	else
-		nvme_state_reset(ctrl->state);
+		nvme_recovery_adopt(ctrl);
+	}
+	ctrl->start_due = ctrl->phase == NVME_STOPPED && start_is_due(ctrl);
+	ctrl->shutdown_due = (registers->csts & NVME_CSTS_SHST_MASK) == NVME_CSTS_SHST_OCCURS;
+	nvme_namespace_adopt(ctrl);
 }
 
 struct nvme_controller *nvme_controller_new(const struct nvme_controller_config *config,
@@ -103,6 +124,7 @@ struct nvme_controller *nvme_controller_new(const struct nvme_controller_config 
 	ctrl->config = *config;
 	ctrl->host = host;
 	ctrl->state = state;
+	ctrl->frozen = config->frozen;
 	ctrl->start_call.run = start_on_worker;
 	ctrl->reset_call.run = reset_now;
 	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++) {
@@ -115,6 +137,11 @@ struct nvme_controller *nvme_controller_new(const struct nvme_controller_config 
 	else
 		adopt(ctrl);
 	return steal_pointer(ctrl);
+}
+
+void nvme_controller_begin(struct nvme_controller *ctrl)
+{
+	nvme_controller_go_on(ctrl);
 }
 
 void nvme_controller_free(struct nvme_controller *ctrl)
@@ -159,6 +186,7 @@ static void start(struct nvme_controller *ctrl)
 		registers->csts = NVME_CSTS_CFS;
 		return;
 	}
+	nvme_crash_point();
 	state->sqs[0] = (struct nvme_state_sq){
 		.base = registers->asq,
 		.entries = NVME_AQA_ASQS(registers->aqa) + 1,
@@ -166,13 +194,14 @@ static void start(struct nvme_controller *ctrl)
 	state->cqs[0] = (struct nvme_state_cq){
 		.base = registers->acq,
 		.entries = NVME_AQA_ACQS(registers->aqa) + 1,
-		.phase = 1,
+		.position = 1u << NVME_POSITION_PHASE,
 		.interrupts = true,
 	};
 	ctrl->epoch++;
 	ctrl->phase = NVME_RUNNING;
+	/* Before the first command can be fetched. */
+	NVME_STORE(registers->csts, NVME_CSTS_RDY);
 	nvme_host_call(ctrl->host, 0, &ctrl->start_call);
-	registers->csts = NVME_CSTS_RDY;
 }
 
 static void stop(struct nvme_controller *ctrl)
@@ -180,19 +209,18 @@ static void stop(struct nvme_controller *ctrl)
 	if (ctrl->phase == NVME_STOPPING)
 		return;
 	ctrl->phase = NVME_STOPPING;
+	NVME_STORE(ctrl->state->registers.ending, ctrl->state->registers.ending | NVME_ENDING_STOP);
 	ctrl->draining = ctrl->host->workers;
 	nvme_host_cancel_reads(ctrl->host, true);
 	for (unsigned i = 0; i < ctrl->host->workers; i++)
 		nvme_host_call(ctrl->host, i, &ctrl->workers[i]->stop_call);
 }
 
-static void finish_reset(struct nvme_controller *ctrl)
+static void answer_waiters(struct nvme_controller *ctrl)
 {
 	struct nvme_reset_waiter *waiters = ctrl->reset_waiters;
 
-	ctrl->resetting = false;
 	ctrl->reset_waiters = NULL;
-	memset(&ctrl->state->registers, 0, sizeof(ctrl->state->registers));
 	while (waiters) {
 		struct nvme_reset_waiter *waiter = waiters;
 
@@ -202,15 +230,60 @@ static void finish_reset(struct nvme_controller *ctrl)
 	}
 }
 
-static void stopped(struct nvme_controller *ctrl)
+static void finish_stop(struct nvme_controller *ctrl)
 {
+	struct nvme_state_registers *registers = &ctrl->state->registers;
+	bool inherited = ctrl->inherited_stop;
+
+	ctrl->drained = ctrl->inherited_stop = false;
 	nvme_host_cancel_reads(ctrl->host, false);
 	nvme_state_reset(ctrl->state);
+	if (ctrl->resetting) {
+		registers->cc = registers->aqa = 0;
+		registers->asq = registers->acq = 0;
+		nvme_crash_point();
+	}
+	ctrl->resetting = false;
 	ctrl->phase = NVME_STOPPED;
+	NVME_STORE(registers->ending, 0);
 	nvme_interrupt_update_intx(ctrl);
-	if (ctrl->resetting)
-		finish_reset(ctrl);
-	else if (ctrl->state->registers.cc & NVME_CC_EN)
+	answer_waiters(ctrl);
+	if (inherited)
+		ctrl->start_due = start_is_due(ctrl);
+	else if (ctrl->phase == NVME_STOPPED && start_is_due(ctrl))
+		start(ctrl);
+}
+
+void nvme_controller_go_on(struct nvme_controller *ctrl)
+{
+	if (ctrl->frozen || ctrl->awaited || ctrl->haunted)
+		return;
+	if (ctrl->drained)
+		finish_stop(ctrl);
+	if (ctrl->shutdown_due)
+		nvme_shutdown_go_on(ctrl);
+}
+
+void nvme_controller_wake(struct nvme_controller *ctrl)
+{
+	nvme_controller_go_on(ctrl);
+	nvme_controller_check_frozen(ctrl);
+	for (unsigned i = 0; i < ctrl->host->workers; i++)
+		nvme_host_kick(ctrl->host, i);
+}
+
+/* Nothing of ours touches the guest's memory any more. */
+static void stopped(struct nvme_controller *ctrl)
+{
+	ctrl->drained = true;
+	nvme_controller_go_on(ctrl);
+	nvme_controller_check_frozen(ctrl);
+}
+
+void nvme_controller_start_due(struct nvme_controller *ctrl)
+{
+	ctrl->start_due = false;
+	if (ctrl->phase == NVME_STOPPED && start_is_due(ctrl))
 		start(ctrl);
 }
 
@@ -262,8 +335,8 @@ void nvme_controller_set_cc(struct nvme_controller *ctrl, uint32_t cc)
 
 	if (ctrl->resetting)
 		return;
-	WRITE_ONCE(ctrl->state->registers.cc, cc);
-	if (cc & ~old & NVME_CC_EN && ctrl->phase == NVME_STOPPED)
+	NVME_STORE(ctrl->state->registers.cc, cc);
+	if (ctrl->phase == NVME_STOPPED && start_is_due(ctrl))
 		start(ctrl);
 	else if (old & ~cc & NVME_CC_EN && ctrl->phase == NVME_RUNNING)
 		stop(ctrl);
@@ -287,6 +360,8 @@ void nvme_controller_reset(struct nvme_controller *ctrl, void (*done)(void *opaq
 	(*end)->done = done;
 	(*end)->opaque = opaque;
 	ctrl->resetting = true;
+	NVME_STORE(ctrl->state->registers.ending,
+		   ctrl->state->registers.ending | NVME_ENDING_RESET);
 	if (ctrl->unexecuted && !ctrl->reset_called) {
 		ctrl->reset_called = true;
 		nvme_host_call(ctrl->host, NVME_HOST_CONTROL, &ctrl->reset_call);

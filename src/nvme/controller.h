@@ -24,6 +24,8 @@ struct nvme_controller_config {
 	uint16_t cntlid;
 	unsigned queues;  /* I/O queue pairs, 1 to 64 */
 	unsigned vectors; /* MSI-X vectors the PCI function has; queues + 1 normally */
+	bool frozen;	  /* until nvme_controller_thaw() */
+	bool poison;	  /* fail the commands that a predecessor had in hand when it died */
 };
 
 /* What becomes of a command that the storage has failed; see hold.h. */
@@ -41,6 +43,7 @@ struct nvme_namespace_config {
 	uint8_t eui64[8];    /* all zero: none */
 	bool read_only;	     /* write protected whatever the image allows */
 	enum nvme_error_policy error_policy;
+	bool not_ready; /* nothing is executed before nvme_controller_set_ready() */
 };
 
 /** nvme_controller_state_size() - bytes of the state that the caller provides, zero-filled for a
@@ -58,6 +61,8 @@ size_t nvme_controller_state_size(void);
 struct nvme_controller *nvme_controller_new(const struct nvme_controller_config *config,
 					    struct nvme_host *host, void *state,
 					    struct error **errp);
+/** nvme_controller_begin() - all workers are there; before anything else */
+void nvme_controller_begin(struct nvme_controller *ctrl);
 /** nvme_controller_free() - workers have stopped; blocks are closed by the caller afterwards */
 void nvme_controller_free(struct nvme_controller *ctrl);
 
@@ -79,6 +84,31 @@ int nvme_controller_attach(struct nvme_controller *ctrl, const struct nvme_names
  */
 int nvme_controller_detach(struct nvme_controller *ctrl, uint32_t nsid, void (*done)(void *opaque),
 			   void *opaque);
+
+/** nvme_controller_set_ready() - its commands may, or may not, be executed (namespace.h); not while
+ * any is, unless frozen */
+void nvme_controller_set_ready(struct nvme_controller *ctrl, uint32_t nsid, bool ready);
+
+/** nvme_controller_await_no_more() - what a predecessor had and was not attached again is gone */
+void nvme_controller_await_no_more(struct nvme_controller *ctrl);
+
+/*
+ * Frozen: registers are served and doorbells taken, but nothing is fetched, executed, posted or
+ * signalled. Control thread.
+ */
+
+/** nvme_controller_freeze() - @done on the control thread, when nothing is executing, by us or a
+ * predecessor, and the state changes no more but by registers */
+void nvme_controller_freeze(struct nvme_controller *ctrl, void (*done)(void *opaque), void *opaque);
+
+/** nvme_controller_sync() - frozen: flush all namespaces; then @done with 0 or -errno */
+void nvme_controller_sync(struct nvme_controller *ctrl, void (*done)(void *opaque, int result),
+			  void *opaque);
+
+/** nvme_controller_thaw() - go on; every queue with interrupts raises its vector once */
+void nvme_controller_thaw(struct nvme_controller *ctrl);
+
+bool nvme_controller_is_frozen(const struct nvme_controller *ctrl);
 
 /** nvme_controller_resized() - the block's capacity has changed (after block_refresh()) */
 int nvme_controller_resized(struct nvme_controller *ctrl, uint32_t nsid);

@@ -175,6 +175,7 @@ nvme_result nvme_data_pointer_reply(struct nvme_request *request, const void *da
 
 	result = nvme_data_pointer_walk(worker, command->prp1, command->prp2, bytes,
 					worker->segments, &count);
+	request->has_written = true;
 	return result ? result
 		      : result_of(nvme_segments_write(worker, worker->segments, count, data));
 }

@@ -70,7 +70,7 @@ bool nvme_hold(struct nvme_request *request, int result)
 		request->bounce = NULL;
 	}
 	request->held_result = result;
-	nvme_request_list_append(&worker->held, request);
+	nvme_request_wait(request, &worker->held);
 	report(share, request->block.op, -result);
 	return true;
 }
@@ -129,7 +129,7 @@ void nvme_hold_retry(struct nvme_host_call *call)
 	}
 	requests = take(worker, NULL);
 	while ((request = nvme_request_list_take(&requests)))
-		request->execute(request);
+		nvme_request_list_append(&worker->gated, request);
 }
 
 void nvme_controller_retry(struct nvme_controller *ctrl, bool give_up)

@@ -46,7 +46,7 @@ void nvme_interrupt_update_intx(struct nvme_controller *ctrl)
 
 		/* Without MSI-X the only vector is 0, see Create I/O Completion Queue. */
 		if (LOAD_ACQUIRE(cq->entries) && cq->interrupts && !cq->vector &&
-		    READ_ONCE(cq->tail) != cq->head)
+		    NVME_POSITION_SLOT(READ_ONCE(cq->position)) != cq->head)
 			asserted = true;
 	}
 	nvme_host_set_intx(ctrl->host, asserted && !(state->registers.intms & 1));

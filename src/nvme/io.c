@@ -78,6 +78,7 @@ nvme_status nvme_io_result(struct nvme_request *request, int result)
 /* Bus mastering may be off: then nothing is written, and the data waits as its completion would. */
 static int deliver(struct nvme_request *request)
 {
+	request->has_written = true;
 	if (!READ_ONCE(request->worker->ctrl->bus_master))
 		return -EAGAIN;
 	return nvme_bounce_deliver(request->worker, request->bounce);
@@ -88,7 +89,7 @@ void nvme_io_deliver(struct nvme_request *request)
 	int ret = request->sq->live ? deliver(request) : 0;
 
 	if (ret == -EAGAIN)
-		nvme_request_list_append(&request->worker->delivery_waiters, request);
+		nvme_request_wait(request, &request->worker->delivery_waiters);
 	else
 		nvme_request_complete(request, ret ? NVME_DATA_TRANSFER_ERROR : NVME_SUCCESS);
 }
@@ -114,7 +115,7 @@ void nvme_io_submit(struct nvme_request *request)
 
 void nvme_io_wait_for_bounce(struct nvme_request *request)
 {
-	nvme_request_list_append(&request->worker->bounce_waiters, request);
+	nvme_request_wait(request, &request->worker->bounce_waiters);
 }
 
 static void execute_read_write(struct nvme_request *request)

@@ -5,25 +5,30 @@ src_libnvme_a_SOURCES = \
 	src/nvme/async-event.c src/nvme/async-event.h \
 	src/nvme/bounce.c src/nvme/bounce.h \
 	src/nvme/controller.c src/nvme/controller.h src/nvme/controller-private.h \
+	src/nvme/crash-point.h \
 	src/nvme/data-pointer.c src/nvme/data-pointer.h \
 	src/nvme/dataset.c src/nvme/dataset.h \
 	src/nvme/doorbell.c src/nvme/doorbell.h \
 	src/nvme/features.c src/nvme/features.h \
 	src/nvme/hold.c src/nvme/hold.h \
+	src/nvme/freeze.c \
 	src/nvme/host.h \
 	src/nvme/identify.c src/nvme/identify.h \
 	src/nvme/interrupt.c src/nvme/interrupt.h \
 	src/nvme/io.c src/nvme/io.h \
+	src/nvme/journal.c src/nvme/journal.h \
 	src/nvme/limits.h \
 	src/nvme/log-pages.c src/nvme/log-pages.h \
 	src/nvme/namespace.c src/nvme/namespace.h \
 	src/nvme/queue.c src/nvme/queue.h \
+	src/nvme/recovery.c src/nvme/recovery.h \
 	src/nvme/registers.c \
 	src/nvme/request.c src/nvme/request.h \
 	src/nvme/ring.c src/nvme/ring.h \
 	src/nvme/shutdown.c src/nvme/shutdown.h \
 	src/nvme/spec.h \
 	src/nvme/state.c src/nvme/state.h \
+	src/nvme/sync.c src/nvme/sync.h \
 	src/nvme/worker.c src/nvme/worker.h
 src_libnvme_a_CPPFLAGS = $(AM_CPPFLAGS) $(UUID_CFLAGS)
 # A program adds this before BASE_LIBS, and the block layer's between.

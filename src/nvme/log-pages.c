@@ -97,13 +97,34 @@ static void firmware_page(void *page)
 	nvme_identify_pad(firmware->revision[0], sizeof(firmware->revision[0]), NVME_FIRMWARE);
 }
 
+/* What was read is put away, and forgotten only when the guest's command is executed. */
+static uint64_t take_changed(struct nvme_state *state)
+{
+	uint64_t *changed = &state->events.changed_namespaces;
+	uint64_t bits = __atomic_load_n(changed, __ATOMIC_ACQUIRE);
+
+	NVME_STORE(state->events.taken_namespaces, state->events.taken_namespaces | bits);
+	__atomic_fetch_and(changed, ~bits, __ATOMIC_ACQ_REL);
+	nvme_crash_point();
+	return bits;
+}
+
+static void forget_taken(struct nvme_request *request)
+{
+	struct nvme_state_events *events = &request->worker->ctrl->state->events;
+
+	if (request->status)
+		__atomic_fetch_or(&events->changed_namespaces, events->taken_namespaces,
+				  __ATOMIC_ACQ_REL);
+	NVME_STORE(events->taken_namespaces, 0);
+}
+
 static void changed_page(struct nvme_state *state, void *page, bool retain)
 {
 	uint64_t *changed = &state->events.changed_namespaces, bits;
 	uint32_t *list = page;
 
-	bits = retain ? __atomic_load_n(changed, __ATOMIC_ACQUIRE)
-		      : __atomic_exchange_n(changed, 0, __ATOMIC_ACQ_REL);
+	bits = retain ? __atomic_load_n(changed, __ATOMIC_ACQUIRE) : take_changed(state);
 	for (uint32_t nsid = 1; nsid <= NVME_MAX_NAMESPACES; nsid++)
 		if (bits >> (nsid - 1) & 1)
 			*list++ = nsid;
@@ -174,6 +195,8 @@ void nvme_log_pages_get(struct nvme_request *request)
 	nvme_result result = judge(request, bytes, offset);
 
 	if (!result) {
+		if (id == NVME_LOG_CHANGED_NAMESPACES && !(command->cdw10 & NVME_LOG_RAE))
+			request->on_executed = forget_taken;
 		/* What is asked for beyond the end reads as zeroes. */
 		page = calloc(1, MAX_PAGE + bytes);
 		if (page)

@@ -130,6 +130,18 @@ static void record(struct nvme_namespace *ns)
 	changed(ns->ctrl, ns->nsid);
 }
 
+static uint64_t bit(uint32_t nsid)
+{
+	return 1ULL << (nsid - 1);
+}
+
+/* One thing less that the predecessor had. */
+static void arrived(struct nvme_controller *ctrl, uint32_t nsid)
+{
+	__atomic_store_n(&ctrl->awaited, ctrl->awaited & ~bit(nsid), __ATOMIC_SEQ_CST);
+	nvme_controller_wake(ctrl);
+}
+
 int nvme_controller_attach(struct nvme_controller *ctrl, const struct nvme_namespace_config *config,
 			   struct block *block, struct error **errp)
 {
@@ -142,7 +154,7 @@ int nvme_controller_attach(struct nvme_controller *ctrl, const struct nvme_names
 				 NVME_MAX_NAMESPACES, nsid);
 	if (ctrl->namespaces[nsid - 1])
 		return error_set(errp, EEXIST, _("namespace %u is attached already"), nsid);
-	if (ctrl->namespaces_leaving >> (nsid - 1) & 1)
+	if (ctrl->namespaces_leaving & bit(nsid))
 		return error_set(errp, EBUSY, _("namespace %u is still being detached"), nsid);
 	err = choose_block_size(config, block_get_info(block), &block_size, errp);
 	if (err < 0)
@@ -150,9 +162,50 @@ int nvme_controller_attach(struct nvme_controller *ctrl, const struct nvme_names
 	ns = namespace_new(ctrl, config, block, block_size);
 	if (!ns)
 		return error_set_errno(errp, ENOMEM, _("namespace %u"), nsid);
+	ns->ready = !config->not_ready;
 	STORE_RELEASE(ctrl->namespaces[nsid - 1], ns);
 	record(ns);
+	if (ns->ready)
+		ctrl->haunted &= ~bit(nsid);
+	arrived(ctrl, nsid);
 	return 0;
+}
+
+void nvme_controller_set_ready(struct nvme_controller *ctrl, uint32_t nsid, bool ready)
+{
+	struct nvme_namespace *ns = nvme_namespace_find(ctrl, nsid);
+
+	if (!ns || ns->ready == ready)
+		return;
+	__atomic_store_n(&ns->ready, ready, __ATOMIC_SEQ_CST);
+	if (!ready)
+		return;
+	ctrl->haunted &= ~bit(nsid);
+	nvme_controller_wake(ctrl);
+}
+
+void nvme_namespace_adopt(struct nvme_controller *ctrl)
+{
+	for (uint32_t nsid = 1; nsid <= NVME_MAX_NAMESPACES; nsid++)
+		if (ctrl->state->namespaces[nsid - 1].blocks)
+			ctrl->awaited |= bit(nsid);
+	ctrl->haunted = ctrl->awaited;
+}
+
+/* What is not attached again is gone. */
+static void forget_awaited(struct nvme_controller *ctrl, uint32_t nsid)
+{
+	memset(&ctrl->state->namespaces[nsid - 1], 0, sizeof(ctrl->state->namespaces[0]));
+	changed(ctrl, nsid);
+	ctrl->haunted &= ~bit(nsid);
+	arrived(ctrl, nsid);
+}
+
+void nvme_controller_await_no_more(struct nvme_controller *ctrl)
+{
+	for (uint32_t nsid = 1; nsid <= NVME_MAX_NAMESPACES; nsid++)
+		if (ctrl->awaited & bit(nsid))
+			forget_awaited(ctrl, nsid);
 }
 
 static void add(struct nvme_state_counters *sum, const struct nvme_state_counters *counters)
@@ -175,7 +228,9 @@ static void gone(struct nvme_namespace *ns)
 		add(&ctrl->state->retired, counters);
 		memset(counters, 0, sizeof(*counters));
 	}
-	ctrl->namespaces_leaving &= ~(1ULL << (ns->nsid - 1));
+	/* Until now a successor had to know that requests may be under way. */
+	memset(&ctrl->state->namespaces[ns->nsid - 1], 0, sizeof(ctrl->state->namespaces[0]));
+	ctrl->namespaces_leaving &= ~bit(ns->nsid);
 	if (ns->done)
 		ns->done(ns->opaque);
 	nvme_namespace_free(ns);
@@ -204,11 +259,15 @@ int nvme_controller_detach(struct nvme_controller *ctrl, uint32_t nsid, void (*d
 {
 	struct nvme_namespace *ns = nvme_namespace_find(ctrl, nsid);
 
+	if (!ns && nsid && nsid <= NVME_MAX_NAMESPACES && ctrl->awaited & bit(nsid)) {
+		forget_awaited(ctrl, nsid);
+		done(opaque);
+		return 0;
+	}
 	if (!ns)
 		return -ENOENT;
 	STORE_RELEASE(ctrl->namespaces[nsid - 1], NULL);
-	memset(&ctrl->state->namespaces[nsid - 1], 0, sizeof(ctrl->state->namespaces[0]));
-	ctrl->namespaces_leaving |= 1ULL << (nsid - 1);
+	ctrl->namespaces_leaving |= bit(nsid);
 	changed(ctrl, nsid);
 	ns->done = done;
 	ns->opaque = opaque;
@@ -254,7 +313,8 @@ int nvme_controller_counters(const struct nvme_controller *ctrl, uint32_t nsid,
 void nvme_namespace_total(const struct nvme_controller *ctrl, struct nvme_state_counters *ret)
 {
 	*ret = ctrl->state->retired;
-	for (unsigned i = 0; i < ctrl->host->workers; i++)
+	/* A predecessor may have had more workers. */
+	for (unsigned i = 0; i < NVME_MAX_WORKERS; i++)
 		for (unsigned n = 0; n < NVME_MAX_NAMESPACES; n++)
 			add(ret, &ctrl->state->counters[i][n]);
 }

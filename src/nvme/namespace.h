@@ -17,6 +17,15 @@
  * Detaching takes the pointer out of the table and sends a call to every worker. When the call runs
  * there (between two polls) no later command of that worker can find the namespace; the worker
  * reports back once its share is idle, and after the last report the namespace is freed.
+ *
+ * A dead predecessor's requests go on in the kernel after it is gone: its writes would land after
+ * ours, and its reads in memory that the guest uses for something else once it has been told that
+ * they are over. So a namespace may be attached before it is `ready`: commands for it are fetched
+ * and parsed, and wait. Until all namespaces of the predecessor are ready (`haunted`), no stop of the
+ * controller ends.
+ *
+ * A successor does not know at first what it will be given back: until every namespace that its
+ * predecessor had is attached (`awaited`) it rests, for a command could miss one of them.
  */
 struct nvme_controller;
 
@@ -45,6 +54,7 @@ struct nvme_namespace {
 	bool read_only;
 	bool volatile_cache;
 	enum nvme_error_policy error_policy;
+	bool ready; /* atomic: nobody else's requests are under way, its commands may be executed */
 	uint8_t nguid[16], uuid[16], eui64[8];
 
 	/* The control thread's, while detaching. */
@@ -57,6 +67,14 @@ struct nvme_namespace {
 
 /** nvme_namespace_find() - NULL: not attached, or no such id; good until the end of the poll */
 struct nvme_namespace *nvme_namespace_find(struct nvme_controller *ctrl, uint32_t nsid);
+
+static inline bool nvme_namespace_is_ready(const struct nvme_namespace *ns)
+{
+	return LOAD_ACQUIRE(ns->ready);
+}
+
+/** nvme_namespace_adopt() - await those that a predecessor had */
+void nvme_namespace_adopt(struct nvme_controller *ctrl);
 
 /** nvme_namespace_get() - one more command of @worker in flight */
 static inline void nvme_namespace_get(struct nvme_namespace *ns, unsigned worker)

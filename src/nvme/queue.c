@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nvme/queue.h"
 
+#include "nvme/admin.h"
 #include "nvme/controller-private.h"
 #include "nvme/doorbell.h"
+#include "nvme/recovery.h"
 
 /* Commands taken of one queue before the next has its turn. */
 #define BATCH 32
@@ -11,6 +13,8 @@ void nvme_cq_start(struct nvme_cq *cq, struct nvme_worker *worker)
 {
 	cq->worker = worker;
 	cq->notify = false;
+	cq->unacknowledged = 0;
+	cq->unsettled = NVME_RECOVERY_OVER;
 	nvme_request_list_init(&cq->waiting);
 	nvme_ring_init(&cq->ring, worker->ctrl->host, cq->state->base,
 		       (size_t)cq->state->entries << NVME_CQE_SHIFT, NVME_HOST_WRITE);
@@ -31,11 +35,14 @@ void nvme_cq_stop(struct nvme_cq *cq)
 bool nvme_cq_can_post(struct nvme_cq *cq)
 {
 	const struct nvme_controller *ctrl = cq->worker->ctrl;
-	unsigned next = cq->state->tail + 1u;
+	unsigned next = NVME_POSITION_SLOT(cq->state->position) + 1;
 
 	if (next == cq->state->entries)
 		next = 0;
-	if (next == nvme_doorbell_cq_head(cq) || !READ_ONCE(ctrl->bus_master))
+	/* A slot is not used again before its last completion is known to be there: which of two
+	 * was lost could not be told. */
+	if (next == nvme_doorbell_cq_head(cq) || cq->unacknowledged >= cq->state->entries ||
+	    cq->unsettled || nvme_controller_rests(ctrl) || !READ_ONCE(ctrl->bus_master))
 		return false;
 	switch (nvme_ring_access(&cq->ring)) {
 	case NVME_RING_DIRECT:
@@ -56,35 +63,47 @@ bool nvme_cq_can_post(struct nvme_cq *cq)
 static void write_direct(struct nvme_completion *slot, const struct nvme_completion *cqe)
 {
 	memcpy(slot, cqe, offsetof(struct nvme_completion, last));
+	nvme_crash_point();
 	STORE_RELEASE(slot->last, cqe->last);
 }
 
-void nvme_cq_post(struct nvme_cq *cq, const struct nvme_sq *sq, uint16_t cid, nvme_status status,
-		  uint32_t result)
+void nvme_cq_count_on(struct nvme_cq *cq, uint32_t position)
 {
-	struct nvme_state_cq *state = cq->state;
+	uint32_t place = NVME_POSITION_SLOT(position) + 1, phase = position >> NVME_POSITION_PHASE;
+
+	if (cq->state->position != position)
+		return; /* a predecessor did */
+	if (place == cq->state->entries) {
+		place = 0;
+		phase ^= 1;
+	}
+	NVME_STORE(cq->state->position, place | phase << NVME_POSITION_PHASE);
+}
+
+void nvme_cq_write(struct nvme_cq *cq, struct nvme_sq *sq, unsigned slot)
+{
+	uint64_t word = nvme_journal_word(&sq->journal, slot);
+	uint32_t position = nvme_journal_position(word);
+	unsigned place = NVME_POSITION_SLOT(position);
 	const struct nvme_completion cqe = {
-		.result = result,
-		.sq_head = sq->state->head,
+		.result = nvme_journal_result(word),
+		.sq_head = sq->head,
 		.sqid = sq->id,
-		.last = cid | (uint32_t)state->phase << 16 | (uint32_t)status << 17,
+		.last = sq->journal.state->commands[slot].cid |
+			(position >> NVME_POSITION_PHASE & 1) << 16 |
+			(uint32_t)nvme_journal_status(word) << 17,
 	};
 
 	/* The guest may look at the queue without an interrupt: it must not see the completion before
 	 * data that goes by message. */
 	if (nvme_ring_access(&cq->ring) == NVME_RING_DIRECT &&
 	    !nvme_host_writes_pending(cq->ring.host, cq->worker->index))
-		write_direct((struct nvme_completion *)cq->ring.memory + state->tail, &cqe);
+		write_direct((struct nvme_completion *)cq->ring.memory + place, &cqe);
 	else
 		nvme_host_write(cq->ring.host, cq->worker->index,
-				cq->ring.base + ((uint64_t)state->tail << NVME_CQE_SHIFT), &cqe,
+				cq->ring.base + ((uint64_t)place << NVME_CQE_SHIFT), &cqe,
 				sizeof(cqe));
-	if (state->tail + 1u == state->entries) {
-		state->phase ^= 1;
-		WRITE_ONCE(state->tail, 0);
-	} else {
-		WRITE_ONCE(state->tail, state->tail + 1);
-	}
+	nvme_cq_count_on(cq, position);
 	cq->notify = true;
 }
 
@@ -94,9 +113,13 @@ bool nvme_cq_flush(struct nvme_cq *cq)
 
 	while (cq->waiting.first && nvme_cq_can_post(cq)) {
 		struct nvme_request *request = nvme_request_list_take(&cq->waiting);
+		struct nvme_sq *sq = request->sq;
 
-		nvme_cq_post(cq, request->sq, request->command.cid, request->status,
-			     request->result);
+		nvme_journal_set(&sq->journal, request->slot,
+				 NVME_JOURNAL_WORD(NVME_JOURNAL_POSTING, request->status,
+						   request->result) |
+					 NVME_JOURNAL_PLACE(cq->state->position));
+		nvme_cq_write(cq, sq, request->slot);
 		nvme_request_posted(request);
 		any = true;
 	}
@@ -108,6 +131,8 @@ void nvme_sq_start(struct nvme_sq *sq, struct nvme_cq *cq)
 	sq->worker = cq->worker;
 	sq->cq = cq;
 	sq->deletion = NULL;
+	nvme_journal_open(&sq->journal, sq->worker->ctrl->state, sq->id);
+	sq->head = sq->journal.fetched % sq->state->entries;
 	nvme_ring_init(&sq->ring, sq->worker->ctrl->host, sq->state->base,
 		       (size_t)sq->state->entries << NVME_SQE_SHIFT, NVME_HOST_READ);
 	sq->live = true;
@@ -123,7 +148,7 @@ void nvme_sq_stop(struct nvme_sq *sq)
 /* Commands up to the tail or the end of the ring, whichever comes first. */
 static unsigned available(struct nvme_sq *sq)
 {
-	unsigned tail = nvme_doorbell_sq_tail(sq), head = sq->state->head;
+	unsigned tail = nvme_doorbell_sq_tail(sq), head = sq->head;
 
 	/* Judged by a predecessor of the queue that was larger. */
 	if (tail >= sq->state->entries)
@@ -131,17 +156,31 @@ static unsigned available(struct nvme_sq *sq)
 	return tail >= head ? tail - head : sq->state->entries - head;
 }
 
-static bool may_fetch(struct nvme_sq *sq)
+static bool may_start(struct nvme_sq *sq)
 {
-	return !sq->deletion && !sq->cq->waiting.first && READ_ONCE(sq->worker->ctrl->bus_master) &&
-	       nvme_ring_access(&sq->ring) != NVME_RING_UNMAPPED &&
+	const struct nvme_controller *ctrl = sq->worker->ctrl;
+
+	return !sq->cq->waiting.first && !sq->cq->unsettled && READ_ONCE(ctrl->bus_master) &&
 	       !nvme_request_pool_is_empty(sq->id ? &sq->worker->pool : &sq->worker->admin_pool) &&
 	       (sq->id || nvme_host_write_room(sq->ring.host));
 }
 
+static bool may_fetch(struct nvme_sq *sq)
+{
+	return !sq->deletion && may_start(sq) && nvme_ring_access(&sq->ring) != NVME_RING_UNMAPPED;
+}
+
 bool nvme_sq_has_work(struct nvme_sq *sq)
 {
+	if (nvme_recovery_left(sq))
+		return may_start(sq);
 	return available(sq) && may_fetch(sq);
+}
+
+void nvme_sq_check_idle(struct nvme_sq *sq)
+{
+	if (sq->deletion && !sq->in_flight && !nvme_recovery_left(sq))
+		nvme_admin_sq_idle(sq);
 }
 
 /*
@@ -150,8 +189,7 @@ bool nvme_sq_has_work(struct nvme_sq *sq)
  */
 static bool copy_entries(struct nvme_sq *sq, struct nvme_command *commands, unsigned count)
 {
-	size_t offset = (size_t)sq->state->head << NVME_SQE_SHIFT,
-	       bytes = count * sizeof(*commands);
+	size_t offset = (size_t)sq->head << NVME_SQE_SHIFT, bytes = count * sizeof(*commands);
 
 	if (sq->ring.access == NVME_RING_MESSAGE)
 		return nvme_host_read(sq->ring.host, sq->worker->index, sq->ring.base + offset,
@@ -165,16 +203,23 @@ unsigned nvme_sq_fetch(struct nvme_sq *sq)
 {
 	struct nvme_command commands[BATCH];
 	struct nvme_request *requests[BATCH];
-	unsigned count = MIN(available(sq), (unsigned)BATCH), n = 0;
+	unsigned count, n = 0;
 
+	if (nvme_recovery_left(sq))
+		return may_start(sq) ? nvme_recovery_take_over(sq) : 0;
+	count = MIN(available(sq), (unsigned)BATCH);
 	if (!count || !may_fetch(sq) || !copy_entries(sq, commands, count))
 		return 0;
 	while (n < count && (requests[n] = nvme_request_new(sq))) {
 		requests[n]->command = commands[n];
+		requests[n]->slot = nvme_journal_add(&sq->journal, &commands[n]);
 		n++;
 	}
-	sq->state->head = (sq->state->head + n) % sq->state->entries;
+	/* Before any of them is executed: the guest may reuse what it has seen fetched. */
+	nvme_journal_advance(&sq->journal);
+	sq->head = (sq->head + n) % sq->state->entries;
 	for (unsigned i = 0; i < n; i++)
 		nvme_request_start(requests[i]);
+	nvme_worker_put_down(sq->worker);
 	return n;
 }

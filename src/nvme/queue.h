@@ -2,9 +2,9 @@
 #ifndef NVME_QUEUE_H
 #define NVME_QUEUE_H
 
+#include "nvme/journal.h"
 #include "nvme/request.h"
 #include "nvme/ring.h"
-#include "nvme/state.h"
 
 /*
  * Submission and completion queues, as their worker holds them. The definitions (base, size,
@@ -19,11 +19,13 @@ struct nvme_cq {
 	struct nvme_state_cq *state;
 	struct nvme_ring ring;
 	struct nvme_request_list waiting; /* complete, but there is no room or no way to post */
+	unsigned unacknowledged;	  /* completions on their way by message */
 	uint16_t id;
 	bool live;
-	bool notify;  /* posted since the last interrupt */
-	bool starved; /* atomic: when the worker fell asleep, completions waited for room */
-	bool leaving; /* worker 0's: Delete has begun */
+	uint8_t unsettled; /* enum nvme_recovery of what a predecessor posted */
+	bool notify;	   /* posted since the last interrupt */
+	bool starved;	   /* atomic: when the worker fell asleep, completions waited for room */
+	bool leaving;	   /* worker 0's: Delete has begun */
 };
 
 struct nvme_sq {
@@ -31,8 +33,10 @@ struct nvme_sq {
 	struct nvme_cq *cq;
 	struct nvme_state_sq *state;
 	struct nvme_ring ring;
+	struct nvme_journal journal;
 	struct nvme_request *deletion; /* Delete I/O SQ, waiting for what is in flight */
 	unsigned in_flight;
+	unsigned head;
 	uint16_t id;
 	bool live;
 	bool leaving; /* worker 0's: Delete has begun */
@@ -46,13 +50,12 @@ void nvme_cq_stop(struct nvme_cq *cq);
 /** nvme_cq_can_post() - is there a free slot, in memory that we may write now? */
 bool nvme_cq_can_post(struct nvme_cq *cq);
 
-/**
- * nvme_cq_post() - write one completion; nvme_cq_can_post() was true
- * @sq: whose command
- * @cid: of the command, by itself: an asynchronous event has no request any more
- */
-void nvme_cq_post(struct nvme_cq *cq, const struct nvme_sq *sq, uint16_t cid, nvme_status status,
-		  uint32_t result);
+/** nvme_cq_write() - write the completion of a journal entry that is POSTING, where that says, and
+ * count the queue's position on */
+void nvme_cq_write(struct nvme_cq *cq, struct nvme_sq *sq, unsigned slot);
+
+/** nvme_cq_count_on() - there is a completion at @position: the next goes behind it */
+void nvme_cq_count_on(struct nvme_cq *cq, uint32_t position);
 
 /** nvme_cq_flush() - post what waits, as far as there is room. Return: whether any was. */
 bool nvme_cq_flush(struct nvme_cq *cq);
@@ -60,10 +63,14 @@ bool nvme_cq_flush(struct nvme_cq *cq);
 void nvme_sq_start(struct nvme_sq *sq, struct nvme_cq *cq);
 void nvme_sq_stop(struct nvme_sq *sq);
 
+/** nvme_sq_check_idle() - a deletion goes on when nothing is in flight */
+void nvme_sq_check_idle(struct nvme_sq *sq);
+
 /** nvme_sq_has_work() - would nvme_sq_fetch() get something? */
 bool nvme_sq_has_work(struct nvme_sq *sq);
 
-/** nvme_sq_fetch() - take a batch of commands and execute them. Return: how many. */
+/** nvme_sq_fetch() - take a batch of commands, a predecessor's first, and execute them. Return: how
+ * many. */
 unsigned nvme_sq_fetch(struct nvme_sq *sq);
 
 #endif

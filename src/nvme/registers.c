@@ -112,6 +112,8 @@ void nvme_controller_read(struct nvme_controller *ctrl, uint64_t offset, void *b
 	memset(buf, 0, len);
 	if (!access_is_valid(offset, len, "read"))
 		return;
+	if (ctrl->start_due)
+		nvme_controller_start_due(ctrl);
 	for (size_t i = 0; i < len; i += 4) {
 		uint32_t value = read_dword(ctrl, offset + i);
 
@@ -124,6 +126,8 @@ void nvme_controller_write(struct nvme_controller *ctrl, uint64_t offset, const 
 {
 	if (!access_is_valid(offset, len, "write"))
 		return;
+	if (ctrl->start_due)
+		nvme_controller_start_due(ctrl);
 	for (size_t i = 0; i < len; i += 4) {
 		uint64_t at = offset + i;
 		uint32_t value;

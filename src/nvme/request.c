@@ -6,6 +6,7 @@
 #include "nvme/admin.h"
 #include "nvme/controller-private.h"
 #include "nvme/io.h"
+#include "nvme/journal.h"
 #include "nvme/log-pages.h"
 
 void nvme_request_list_init(struct nvme_request_list *list)
@@ -75,14 +76,30 @@ struct nvme_request *nvme_request_new(struct nvme_sq *sq)
 	request->bounce = NULL;
 	request->result = 0;
 	request->error_location = NVME_ERROR_NO_LOCATION;
+	request->executing = false;
+	request->has_written = false;
+	request->on_executed = NULL;
 	sq->in_flight++;
 	sq->worker->in_flight++;
 	return request;
 }
 
+/* Admin commands are not counted: they are over at once, or go from worker to worker by calls. */
+static void set_executing(struct nvme_request *request, bool executing)
+{
+	if (request->executing == executing || !request->sq->id)
+		return;
+	request->executing = executing;
+	if (executing)
+		request->worker->executing++;
+	else
+		nvme_worker_rest(request->worker);
+}
+
 /* What it holds while it is executed; nothing of it is needed to post the completion. */
 static void release(struct nvme_request *request)
 {
+	set_executing(request, false);
 	if (request->bounce) {
 		nvme_bounce_free(&request->worker->bounces, request->bounce);
 		request->bounce = NULL;
@@ -98,27 +115,119 @@ static void end(struct nvme_request *request)
 	struct nvme_sq *sq = request->sq;
 	struct nvme_request_pool *pool = pool_of(sq);
 
+	nvme_journal_remove(&sq->journal, request->slot);
 	request->next = pool->free;
 	pool->free = request;
-	if (--sq->in_flight == 0 && sq->deletion)
-		nvme_admin_sq_idle(sq);
+	sq->in_flight--;
+	nvme_sq_check_idle(sq);
 	nvme_worker_end(request->worker);
+}
+
+static void fail_inherited(struct nvme_request *request)
+{
+	nvme_request_complete(request, nvme_journal_status(nvme_journal_word(&request->sq->journal,
+									     request->slot)));
+}
+
+/* Not to be parsed: that is what a predecessor may have died of. */
+static void parse_inherited(struct nvme_request *request)
+{
+	struct nvme_controller *ctrl = request->worker->ctrl;
+
+	if (request->sq->id)
+		request->ns = nvme_namespace_find(ctrl, request->command.nsid);
+	if (request->ns)
+		nvme_namespace_get(request->ns, request->worker->index);
+	request->execute = fail_inherited;
 }
 
 void nvme_request_start(struct nvme_request *request)
 {
-	nvme_status status = request->sq->id ? nvme_io_parse(request) : nvme_admin_parse(request);
+	struct nvme_sq *sq = request->sq;
+	nvme_status status = 0;
 
+	nvme_worker_take_in_hand(request->worker, sq->id, request->slot);
+	if (nvme_journal_status(nvme_journal_word(&sq->journal, request->slot)))
+		parse_inherited(request);
+	else
+		status = sq->id ? nvme_io_parse(request) : nvme_admin_parse(request);
 	if (status)
 		nvme_request_complete(request, status);
+	else if (request->ns && !nvme_namespace_is_ready(request->ns))
+		nvme_request_wait(request, &request->worker->gated);
 	else
-		request->execute(request);
+		nvme_request_execute(request);
+}
+
+void nvme_request_execute(struct nvme_request *request)
+{
+	set_executing(request, true);
+	nvme_crash_point();
+	request->execute(request);
+}
+
+void nvme_request_wait(struct nvme_request *request, struct nvme_request_list *list)
+{
+	nvme_request_list_append(list, request);
+	set_executing(request, false);
+}
+
+void nvme_request_judged(struct nvme_request *request)
+{
+	nvme_journal_set(&request->sq->journal, request->slot,
+			 NVME_JOURNAL_WORD(NVME_JOURNAL_STARTED, 0, 0));
+}
+
+bool nvme_request_was_judged(const struct nvme_request *request)
+{
+	return nvme_journal_stage(nvme_journal_word(&request->sq->journal, request->slot)) ==
+	       NVME_JOURNAL_STARTED;
+}
+
+void nvme_request_resume(struct nvme_request *request)
+{
+	nvme_request_list_append(&request->sq->cq->waiting, request);
+	nvme_cq_flush(request->sq->cq);
+}
+
+void nvme_request_executed(struct nvme_request *request)
+{
+	nvme_journal_set(&request->sq->journal, request->slot,
+			 NVME_JOURNAL_WORD(NVME_JOURNAL_EXECUTED, request->status,
+					   request->result));
+}
+
+static void executed(struct nvme_request *request)
+{
+	struct nvme_cq *cq = request->sq->cq;
+
+	/* The guest that deletes the queue does not make room. */
+	if (request->sq->deletion && (cq->waiting.first || !nvme_cq_can_post(cq))) {
+		end(request);
+		return;
+	}
+	nvme_request_executed(request);
+	if (request->on_executed)
+		request->on_executed(request);
+	nvme_request_resume(request);
+}
+
+/* Until the client has acknowledged what this worker has posted so far. */
+static void wait_for_client(struct nvme_request *request,
+			    void (*acknowledged)(struct nvme_request *request))
+{
+	struct nvme_worker *worker = request->worker;
+
+	request->acknowledged = acknowledged;
+	request->mark = nvme_host_writes_posted(worker->ctrl->host, worker->index);
+	nvme_request_list_append(&worker->unacknowledged, request);
 }
 
 void nvme_request_complete(struct nvme_request *request, nvme_status status)
 {
-	struct nvme_cq *cq = request->sq->cq;
+	struct nvme_worker *worker = request->worker;
 
+	nvme_crash_point();
 	if (status)
 		status |= nvme_log_pages_add_error(request, status);
 	release(request);
@@ -126,14 +235,12 @@ void nvme_request_complete(struct nvme_request *request, nvme_status status)
 		end(request); /* a reset dropped the queue: the guest has forgotten the command */
 		return;
 	}
-	/* The guest that deletes the queue does not make room. */
-	if (request->sq->deletion && (cq->waiting.first || !nvme_cq_can_post(cq))) {
-		end(request);
-		return;
-	}
 	request->status = status;
-	nvme_request_list_append(&cq->waiting, request);
-	nvme_cq_flush(cq);
+	/* What is lost with this process must be written again by running the command again. */
+	if (request->has_written && nvme_host_writes_pending(worker->ctrl->host, worker->index))
+		wait_for_client(request, executed);
+	else
+		executed(request);
 }
 
 void nvme_request_finish(struct nvme_request *request, nvme_result result)
@@ -144,14 +251,43 @@ void nvme_request_finish(struct nvme_request *request, nvme_result result)
 		nvme_request_complete(request, result);
 }
 
-void nvme_request_posted(struct nvme_request *request)
+static void posted_there(struct nvme_request *request)
 {
+	request->sq->cq->unacknowledged--;
 	end(request);
 }
 
-void nvme_request_park(struct nvme_request *request)
+void nvme_request_posted(struct nvme_request *request)
 {
-	end(request);
+	struct nvme_worker *worker = request->worker;
+
+	if (nvme_host_writes_pending(worker->ctrl->host, worker->index)) {
+		request->sq->cq->unacknowledged++;
+		wait_for_client(request, posted_there);
+	} else {
+		end(request);
+	}
+}
+
+bool nvme_request_has_acknowledged(const struct nvme_worker *worker)
+{
+	const struct nvme_request *request = worker->unacknowledged.first;
+
+	return request &&
+	       nvme_host_writes_acknowledged(worker->ctrl->host, worker->index) >= request->mark;
+}
+
+bool nvme_request_acknowledge(struct nvme_worker *worker)
+{
+	bool any = false;
+
+	while (nvme_request_has_acknowledged(worker)) {
+		struct nvme_request *request = nvme_request_list_take(&worker->unacknowledged);
+
+		request->acknowledged(request);
+		any = true;
+	}
+	return any;
 }
 
 void nvme_request_drop(struct nvme_request *request)

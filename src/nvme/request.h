@@ -17,8 +17,13 @@
  * then on: the guest may change its own copy at any time. Parsing judges the command and chooses
  * `execute`, which assumes it sane. Every request ends in exactly one of
  *   nvme_request_complete()  a status for the guest,
- *   nvme_request_park()      an Asynchronous Event Request, completed later by its id alone,
  *   nvme_request_drop()      a reset came; the guest is not told.
+ *
+ * How far it is, is in the journal (journal.h): its entry is made by the fetch and goes with the
+ * request. Data and completions that go to the guest by message are there when the client has
+ * acknowledged them. Until then a request that has posted data is not executed, and one whose
+ * completion was posted is not over: it waits in the worker's `unacknowledged` list, which is in the
+ * order of posting.
  */
 struct nvme_bounce;
 struct nvme_namespace;
@@ -36,9 +41,16 @@ struct nvme_request {
 	nvme_status status;
 	int held_result;	 /* see hold.h */
 	uint16_t error_location; /* byte of the command that is at fault, for the error log */
+	uint16_t slot;		 /* of the journal */
+	bool executing;		 /* counted in the worker's `executing` */
+	bool has_written;	 /* data to the guest, maybe by message */
+	uint64_t mark;		 /* unacknowledged: how many writes must be */
+	void (*acknowledged)(struct nvme_request *request);
+	void (*on_executed)(struct nvme_request *request); /* the result is in the journal */
 	struct nvme_command command;
 	struct block_request block;
 	struct nvme_host_call call; /* admin commands about another worker's queue */
+	void (*step)(struct nvme_request *request);
 	struct iovec iov[BLOCK_MAX_IOV];
 };
 
@@ -69,19 +81,46 @@ struct nvme_request *nvme_request_new(struct nvme_sq *sq);
 /** nvme_request_start() - parse the command and execute it; may complete it at once */
 void nvme_request_start(struct nvme_request *request);
 
+/** nvme_request_execute() - what was parsed, now or when its namespace is ready */
+void nvme_request_execute(struct nvme_request *request);
+
+/** nvme_request_wait() - in one of the worker's lists, for nvme_request_execute() */
+void nvme_request_wait(struct nvme_request *request, struct nvme_request_list *list);
+
+/**
+ * nvme_request_judged() - the command was found good and takes effect now; a successor that finds
+ * it so knows that an effect that is there already is this command's
+ */
+void nvme_request_judged(struct nvme_request *request);
+
+/** nvme_request_was_judged() - nvme_request_judged() has been called, perhaps by a predecessor */
+bool nvme_request_was_judged(const struct nvme_request *request);
+
 /**
  * nvme_request_complete() - the one completion point
  * @status: with NVME_DNR where a repetition cannot help
  */
 void nvme_request_complete(struct nvme_request *request, nvme_status status);
 
-/** nvme_request_posted() - its completion is in the queue: free it */
+/** nvme_request_executed() - put status and result into the journal */
+void nvme_request_executed(struct nvme_request *request);
+
+/** nvme_request_resume() - one that a predecessor has executed: post its completion */
+void nvme_request_resume(struct nvme_request *request);
+
+/** nvme_request_posted() - its completion is on the way to the queue */
 void nvme_request_posted(struct nvme_request *request);
+
+/** nvme_request_acknowledge() - go on with what the client has acknowledged. Return: was there
+ * any? */
+bool nvme_request_acknowledge(struct nvme_worker *worker);
+
+/** nvme_request_has_acknowledged() - would nvme_request_acknowledge() find any? */
+bool nvme_request_has_acknowledged(const struct nvme_worker *worker);
 
 /** nvme_request_finish() - complete with a status, or drop when a reset came (-ECANCELED) */
 void nvme_request_finish(struct nvme_request *request, nvme_result result);
 
-void nvme_request_park(struct nvme_request *request);
 void nvme_request_drop(struct nvme_request *request);
 
 /** nvme_request_invalid_field() - remember where, for the error log */

@@ -5,24 +5,32 @@
 
 #include "base/i18n.h"
 #include "nvme/features.h"
+#include "nvme/journal.h"
 
 void nvme_state_init(struct nvme_state *state)
 {
-	state->magic = NVME_STATE_MAGIC;
 	state->version = NVME_STATE_VERSION;
 	state->size = sizeof(*state);
 	state->power_cycles = 1;
 	nvme_features_reset(&state->features);
+	/* Last: a predecessor's state without it is one that was never used. */
+	NVME_STORE(state->magic, NVME_STATE_MAGIC);
 }
 
 void nvme_state_reset(struct nvme_state *state)
 {
-	state->registers.csts = 0;
-	state->registers.intms = 0;
+	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++) {
+		NVME_STORE(state->sqs[id].entries, 0);
+		nvme_journal_clear(state, id);
+	}
 	memset(state->sqs, 0, sizeof(state->sqs));
 	memset(state->cqs, 0, sizeof(state->cqs));
+	nvme_crash_point();
 	memset(&state->events, 0, sizeof(state->events));
+	memset(state->hands, 0, sizeof(state->hands));
 	nvme_features_reset(&state->features);
+	state->registers.intms = 0;
+	NVME_STORE(state->registers.csts, 0);
 }
 
 static bool sq_is_sane(const struct nvme_state *state, unsigned id, unsigned queues)
@@ -33,7 +41,7 @@ static bool sq_is_sane(const struct nvme_state *state, unsigned id, unsigned que
 		return true;
 	return id <= queues && sq->cqid <= queues && !id == !sq->cqid &&
 	       sq->entries <= (id ? NVME_MAX_IO_ENTRIES : NVME_MAX_ADMIN_ENTRIES) &&
-	       sq->head < sq->entries && sq->tail < sq->entries && state->cqs[sq->cqid].entries;
+	       state->cqs[sq->cqid].entries;
 }
 
 static bool cq_is_sane(const struct nvme_state *state, unsigned id, unsigned queues,
@@ -43,11 +51,13 @@ static bool cq_is_sane(const struct nvme_state *state, unsigned id, unsigned que
 
 	if (!cq->entries)
 		return true;
-	return id <= queues && cq->vector < vectors && cq->phase <= 1 &&
+	return id <= queues && cq->vector < vectors &&
 	       cq->entries <= (id ? NVME_MAX_IO_ENTRIES : NVME_MAX_ADMIN_ENTRIES) &&
-	       cq->head < cq->entries && cq->tail < cq->entries;
+	       NVME_POSITION_SLOT(cq->position) < cq->entries &&
+	       cq->position >> NVME_POSITION_PHASE <= 1;
 }
 
+/* Not the doorbells: they are the guest's, and compared with the size wherever they are used. */
 int nvme_state_judge(const struct nvme_state *state, unsigned queues, unsigned vectors,
 		     struct error **errp)
 {
@@ -57,11 +67,9 @@ int nvme_state_judge(const struct nvme_state *state, unsigned queues, unsigned v
 		return error_set(errp, ENOTSUP,
 				 _("the controller's state has version %u, this program reads %u"),
 				 state->version, NVME_STATE_VERSION);
-	if (state->events.count > NVME_MAX_ASYNC_EVENTS)
-		return error_set(errp, EINVAL, _("the controller's state has %u parked events"),
-				 state->events.count);
 	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++)
-		if (!sq_is_sane(state, id, queues) || !cq_is_sane(state, id, queues, vectors))
+		if (!sq_is_sane(state, id, queues) || !cq_is_sane(state, id, queues, vectors) ||
+		    !nvme_journal_is_sane(state, id))
 			return error_set(errp, EINVAL,
 					 _("the controller's state has an impossible queue %u"),
 					 id);

@@ -8,6 +8,7 @@
 #include "nvme/hold.h"
 #include "nvme/interrupt.h"
 #include "nvme/io.h"
+#include "nvme/recovery.h"
 
 /* A queue's worth: deeper than this only helps a backend that is far away. */
 #define IO_REQUESTS    NVME_MAX_IO_ENTRIES
@@ -23,13 +24,20 @@ struct nvme_worker *nvme_worker_new(struct nvme_controller *ctrl, unsigned index
 	worker->ctrl = ctrl;
 	worker->index = index;
 	worker->ring = ring;
+	worker->hand = &ctrl->state->hands[index];
 	worker->stop_call.run = nvme_worker_stop;
+	worker->freeze_call.run = nvme_worker_freeze;
+	worker->thaw_call.run = nvme_worker_thaw;
+	worker->frozen_call.run = nvme_controller_worker_frozen;
 	worker->stopped_call.run = nvme_controller_stopped;
 	worker->intx_call.run = nvme_interrupt_intx_call;
 	worker->retry_call.run = nvme_hold_retry;
 	nvme_request_list_init(&worker->bounce_waiters);
 	nvme_request_list_init(&worker->delivery_waiters);
 	nvme_request_list_init(&worker->held);
+	nvme_request_list_init(&worker->gated);
+	nvme_request_list_init(&worker->parked);
+	nvme_request_list_init(&worker->unacknowledged);
 	if (nvme_request_pool_init(&worker->pool, IO_REQUESTS) < 0)
 		goto no_pool;
 	if (nvme_request_pool_init(&worker->admin_pool, index ? 0 : ADMIN_REQUESTS) < 0)
@@ -64,10 +72,15 @@ void nvme_worker_adopt(struct nvme_worker *worker)
 {
 	struct nvme_controller *ctrl = worker->ctrl;
 
-	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++)
-		if (ctrl->state->cqs[id].entries &&
-		    nvme_controller_worker_of(ctrl, id) == worker->index)
-			nvme_cq_start(&ctrl->cqs[id], worker);
+	if (ctrl->phase != NVME_RUNNING)
+		return;
+	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++) {
+		if (!ctrl->state->cqs[id].entries ||
+		    nvme_controller_worker_of(ctrl, id) != worker->index)
+			continue;
+		nvme_cq_start(&ctrl->cqs[id], worker);
+		ctrl->cqs[id].unsettled = NVME_RECOVERY_TO_LOOK;
+	}
 	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++) {
 		const struct nvme_state_sq *sq = &ctrl->state->sqs[id];
 
@@ -100,19 +113,17 @@ void nvme_worker_remove_sq(struct nvme_worker *worker, struct nvme_sq *sq)
 			worker->sqs[i] = worker->sqs[--worker->sq_count];
 }
 
-/* Each command that waits for a bounce buffer tries again; one that still finds none goes to the
- * end. */
-static bool retry_bounces(struct nvme_worker *worker)
+/* Each command of the list tries again; one that still cannot goes to the end of its list. */
+static void retry(struct nvme_request_list *list)
 {
-	struct nvme_request_list waiters = worker->bounce_waiters;
+	struct nvme_request_list waiters = *list;
 	struct nvme_request *request;
 
-	if (!waiters.first || !worker->bounces.free)
-		return false;
-	nvme_request_list_init(&worker->bounce_waiters);
+	if (!waiters.first)
+		return;
+	nvme_request_list_init(list);
 	while ((request = nvme_request_list_take(&waiters)))
-		request->execute(request);
-	return true;
+		nvme_request_execute(request);
 }
 
 static bool can_deliver(const struct nvme_worker *worker)
@@ -133,19 +144,70 @@ static bool retry_deliveries(struct nvme_worker *worker)
 	return any;
 }
 
-bool nvme_worker_poll(struct nvme_worker *worker)
+static bool can_retry_bounces(const struct nvme_worker *worker)
 {
-	bool any = retry_deliveries(worker);
+	return worker->bounce_waiters.first && worker->bounces.free;
+}
 
-	any |= retry_bounces(worker);
+/* Those that find their namespace ready, in order; another namespace's wait on. */
+static bool retry_gated(struct nvme_worker *worker)
+{
+	struct nvme_request_list gated = worker->gated;
+	struct nvme_request *request;
+	bool any = false;
 
-	for (unsigned i = 0; i < worker->cq_count; i++)
+	if (!gated.first)
+		return false;
+	nvme_request_list_init(&worker->gated);
+	while ((request = nvme_request_list_take(&gated))) {
+		if (nvme_namespace_is_ready(request->ns)) {
+			nvme_request_execute(request);
+			any = true;
+		} else {
+			nvme_request_list_append(&worker->gated, request);
+		}
+	}
+	return any;
+}
+
+static bool has_ready(const struct nvme_worker *worker)
+{
+	const struct nvme_request *request;
+
+	for (request = worker->gated.first; request; request = request->next)
+		if (nvme_namespace_is_ready(request->ns))
+			return true;
+	return false;
+}
+
+static bool poll_queues(struct nvme_worker *worker)
+{
+	bool any = retry_gated(worker);
+
+	any |= retry_deliveries(worker);
+	if (can_retry_bounces(worker)) {
+		retry(&worker->bounce_waiters);
+		any = true;
+	}
+	for (unsigned i = 0; i < worker->cq_count; i++) {
+		any |= nvme_recovery_settle(worker->cqs[i]);
 		any |= nvme_cq_flush(worker->cqs[i]);
+	}
 	if (!worker->index)
 		any |= nvme_async_event_flush(worker->ctrl);
 	for (unsigned i = 0, count = worker->sq_count; i < count; i++)
 		any |= nvme_sq_fetch(worker->sqs[(worker->next_sq + i) % count]) > 0;
 	worker->next_sq++;
+	return any;
+}
+
+bool nvme_worker_poll(struct nvme_worker *worker)
+{
+	bool any = nvme_request_acknowledge(worker);
+
+	if (nvme_controller_rests(worker->ctrl))
+		return any;
+	any |= poll_queues(worker);
 	for (unsigned i = 0; i < worker->cq_count; i++)
 		any |= nvme_interrupt_flush(worker->cqs[i]);
 	return any;
@@ -153,14 +215,19 @@ bool nvme_worker_poll(struct nvme_worker *worker)
 
 static bool has_work(struct nvme_worker *worker)
 {
-	if ((worker->bounce_waiters.first && worker->bounces.free) || can_deliver(worker))
+	if (nvme_request_has_acknowledged(worker))
+		return true;
+	if (nvme_controller_rests(worker->ctrl))
+		return false;
+	if (can_retry_bounces(worker) || can_deliver(worker) || has_ready(worker))
 		return true;
 	if (!worker->index && nvme_async_event_has_work(worker->ctrl))
 		return true;
 	for (unsigned i = 0; i < worker->cq_count; i++) {
 		struct nvme_cq *cq = worker->cqs[i];
 
-		if (cq->notify || (cq->waiting.first && nvme_cq_can_post(cq)))
+		if (cq->notify || (cq->waiting.first && nvme_cq_can_post(cq)) ||
+		    nvme_recovery_can_settle(cq))
 			return true;
 	}
 	for (unsigned i = 0; i < worker->sq_count; i++)
@@ -169,10 +236,20 @@ static bool has_work(struct nvme_worker *worker)
 	return false;
 }
 
+static void kick(void *opaque, unsigned unused)
+{
+	struct nvme_worker *worker = opaque;
+
+	nvme_host_kick(worker->ctrl->host, worker->index);
+}
+
 bool nvme_worker_arm(struct nvme_worker *worker)
 {
 	for (unsigned i = 0; i < worker->cq_count; i++)
 		WRITE_ONCE(worker->cqs[i]->starved, worker->cqs[i]->waiting.first != NULL);
+	/* Nobody else tells us that the client has acknowledged what we wait for. */
+	if (nvme_host_writes_pending(worker->ctrl->host, worker->index))
+		nvme_host_after_writes(worker->ctrl->host, worker->index, kick, worker, 0);
 	nvme_doorbell_arm();
 	return !has_work(worker);
 }
@@ -196,10 +273,48 @@ void nvme_worker_end(struct nvme_worker *worker)
 	report_when_drained(worker);
 }
 
+static void report_when_frozen(struct nvme_worker *worker)
+{
+	if (!worker->freezing || worker->executing)
+		return;
+	worker->freezing = false;
+	nvme_host_call(worker->ctrl->host, NVME_HOST_CONTROL, &worker->frozen_call);
+}
+
+void nvme_worker_rest(struct nvme_worker *worker)
+{
+	worker->executing--;
+	report_when_frozen(worker);
+}
+
+void nvme_worker_freeze(struct nvme_host_call *call)
+{
+	struct nvme_worker *worker = container_of(call, struct nvme_worker, freeze_call);
+
+	worker->freezing = true;
+	report_when_frozen(worker);
+}
+
+/* What was raised while we were frozen, or just before a migration, may have been lost. */
+void nvme_worker_thaw(struct nvme_host_call *call)
+{
+	struct nvme_worker *worker = container_of(call, struct nvme_worker, thaw_call);
+
+	for (unsigned i = 0; i < worker->cq_count; i++)
+		worker->cqs[i]->notify = true;
+}
+
+static void drop_all(struct nvme_request_list *list)
+{
+	struct nvme_request *request;
+
+	while ((request = nvme_request_list_take(list)))
+		nvme_request_drop(request);
+}
+
 void nvme_worker_stop(struct nvme_host_call *call)
 {
 	struct nvme_worker *worker = container_of(call, struct nvme_worker, stop_call);
-	struct nvme_request *request;
 
 	worker->dropped_epoch = worker->ctrl->epoch;
 	for (unsigned i = 0; i < worker->sq_count; i++) {
@@ -212,11 +327,12 @@ void nvme_worker_stop(struct nvme_host_call *call)
 	worker->sq_count = 0;
 	while (worker->cq_count)
 		nvme_cq_stop(worker->cqs[0]);
-	while ((request = nvme_request_list_take(&worker->bounce_waiters)))
-		nvme_request_drop(request);
-	while ((request = nvme_request_list_take(&worker->delivery_waiters)))
-		nvme_request_drop(request);
+	drop_all(&worker->bounce_waiters);
+	drop_all(&worker->delivery_waiters);
 	nvme_hold_drop(worker);
+	drop_all(&worker->gated);
+	drop_all(&worker->parked);
+	drop_all(&worker->unacknowledged);
 	/* Only from here on: the drops above must not report before the last of them. */
 	worker->stopping = true;
 	report_when_drained(worker);

@@ -7,6 +7,7 @@
 #include "nvme/data-pointer.h"
 #include "nvme/limits.h"
 #include "nvme/request.h"
+#include "nvme/state.h"
 
 /*
  * Theory of operation
@@ -22,6 +23,7 @@ struct nvme_worker {
 	struct block_ring *ring;
 	unsigned index;
 
+	struct nvme_state_hand *hand;
 	struct nvme_sq *sqs[NVME_MAX_QUEUES];
 	struct nvme_cq *cqs[NVME_MAX_QUEUES];
 	unsigned sq_count, cq_count;
@@ -36,14 +38,22 @@ struct nvme_worker {
 	bool giving_up;
 	bool retry_called, retry_gives_up; /* atomic */
 	struct nvme_host_call retry_call;
+	struct nvme_request_list gated;			 /* their namespaces are not ready */
+	struct nvme_request_list parked;		 /* worker 0: Asynchronous Event Requests */
+	struct nvme_request_list unacknowledged;	 /* see request.h */
 	struct nvme_segment segments[NVME_MAX_SEGMENTS]; /* of the data pointer in hand */
 
 	unsigned in_flight;	/* requests, and the flushes of a shutdown */
 	uint64_t dropped_epoch; /* the last that was ended, see controller-private.h */
+	unsigned executing;	/* of these, what may be at an image now */
 	bool stopping;		/* the control thread waits for in_flight to be 0 */
+	bool freezing;		/* and for executing */
 
 	struct nvme_host_call stop_call;
 	struct nvme_host_call stopped_call;
+	struct nvme_host_call freeze_call;
+	struct nvme_host_call frozen_call;
+	struct nvme_host_call thaw_call;
 	struct nvme_host_call intx_call;
 	bool intx_called; /* atomic */
 };
@@ -54,6 +64,27 @@ void nvme_worker_stop(struct nvme_host_call *call);
 
 /** nvme_worker_end() - one thing less in flight */
 void nvme_worker_end(struct nvme_worker *worker);
+
+/** nvme_worker_rest() - one thing less executing */
+void nvme_worker_rest(struct nvme_worker *worker);
+
+/** nvme_worker_freeze() - report to the control thread when nothing is executing; runs as a call */
+void nvme_worker_freeze(struct nvme_host_call *call);
+
+/** nvme_worker_thaw() - interrupt for every queue; runs as a call */
+void nvme_worker_thaw(struct nvme_host_call *call);
+
+/** nvme_worker_take_in_hand() - should we die now, it may be because of this command */
+static inline void nvme_worker_take_in_hand(struct nvme_worker *worker, unsigned sqid,
+					    unsigned slot)
+{
+	STORE_RELEASE(worker->hand->command, NVME_HAND(sqid, slot));
+}
+
+static inline void nvme_worker_put_down(struct nvme_worker *worker)
+{
+	STORE_RELEASE(worker->hand->command, 0);
+}
 
 /** nvme_worker_adopt() - make the queues live that a predecessor's state has */
 void nvme_worker_adopt(struct nvme_worker *worker);

@@ -137,10 +137,11 @@ def test_an_interrupt_waits_for_the_acknowledgement(keeper, disk):  # noqa: F811
     disk.vectors[1].take()
     client.hold = True
     cid = queue.submit(nvme.READ, 1, iova, cdw=(0, 0, 7))
-    disk.until(lambda: len(client.held) == 2)
+    disk.until(lambda: client.held)
     client.serve(0.1)
-    assert disk.vectors[1].take() == 0
+    assert disk.vectors[1].take() == 0 and len(client.held) == 1, 'the data may have to be read again by a successor'
     client.answer(client.held.pop(0))
+    disk.until(lambda: client.held)
     client.serve(0.1)
     assert disk.vectors[1].take() == 0, 'the completion is not there yet'
     client.answer(client.held.pop(0))
@@ -211,7 +212,7 @@ def test_ready_is_0_only_after_the_last_write(keeper, disk):    # noqa: F811
     client, iova = disk.client, disk.alloc(4096)
     client.hold = True
     disk.queues[1].submit(nvme.READ, 1, iova, cdw=(0, 0, 7))
-    disk.until(lambda: len(client.held) == 2)
+    disk.until(lambda: client.held)
     disk.write32(nvme.CC, 0)
     for _ in range(20):
         assert disk.read32(nvme.CSTS) & nvme.RDY
@@ -248,11 +249,11 @@ def test_leaving_waits_for_the_acknowledgements(keeper, disk):  # noqa: F811
     iova = disk.alloc(8192)
     client.hold = True
     first = queue.submit(nvme.READ, 1, iova, cdw=(0, 0, 7))
-    disk.until(lambda: len(client.held) == 2)
+    disk.until(lambda: client.held)
     request = keeper.channel.send('message-mode', {'enabled': False})
     second = queue.submit(nvme.READ, 1, iova + 4096, cdw=(8, 0, 7))
     client.serve(0.2)
-    assert len(client.held) == 2 and not queue.poll(), 'a direct write could overtake those that are posted'
+    assert len(client.held) == 1 and not queue.poll(), 'a direct write could overtake those that are posted'
     with pytest.raises(OSError) as failed:
         keeper.channel.call('message-mode', {'enabled': False})
     assert failed.value.errno == errno.EALREADY
@@ -270,7 +271,7 @@ def test_entering_again_while_leaving(keeper, disk):    # noqa: F811
     iova = disk.alloc(4096)
     client.hold = True
     cid = queue.submit(nvme.READ, 1, iova, cdw=(0, 0, 7))
-    disk.until(lambda: len(client.held) == 2)
+    disk.until(lambda: client.held)
     request = keeper.channel.send('message-mode', {'enabled': False})
     entering = keeper.channel.send('message-mode', {'enabled': True, 'since': now()})
     answers = [keeper.channel.receive() for _ in range(2)]

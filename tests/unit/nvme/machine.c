@@ -179,6 +179,7 @@ static void make_workers(struct machine *machine)
 		machine->workers[i] = nvme_worker_new(machine->ctrl, i, NULL);
 		assert_non_null(machine->workers[i]);
 	}
+	nvme_controller_begin(machine->ctrl);
 	nvme_controller_set_bus_master(machine->ctrl, true);
 	nvme_controller_set_msix(machine->ctrl, true);
 }

@@ -250,7 +250,7 @@ static void a_tail_outside_the_queue_fetches_nothing(void **state)
 
 	nvme->sqs[1].tail = MACHINE_ENTRIES + 20;
 	machine_run(machine);
-	assert_int_equal(nvme->sqs[1].head, 0);
+	assert_int_equal(nvme->sqs[1].fetched, 0);
 	assert_false(machine_take(machine, 1, &completion));
 }
 

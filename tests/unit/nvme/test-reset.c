@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "nvme/state.h"
+#include "nvme/journal.h"
 #include "tests/unit/nvme/machine.h"
 #include "tests/unit/test.h"
 
@@ -290,17 +290,18 @@ static void a_successor_judges_the_state(void **state)
 	refused(it->magic = 1);
 	refused(it->version++);
 	refused(it->size--);
-	refused(it->events.count = NVME_MAX_ASYNC_EVENTS + 1);
 	refused(it->sqs[1].entries = NVME_MAX_IO_ENTRIES + 1);
-	refused(it->sqs[1].head = MACHINE_ENTRIES);
-	refused(it->sqs[1].tail = MACHINE_ENTRIES);
+	refused(it->sqs[1].slots = NVME_JOURNAL_SLOTS + 1);
 	refused(it->sqs[1].cqid = NVME_MAX_QUEUES);
 	refused(it->sqs[1].cqid = 3);
 	refused(it->sqs[1].cqid = 0);
 	refused(it->cqs[1].entries = 65536);
-	refused(it->cqs[1].tail = MACHINE_ENTRIES);
-	refused(it->cqs[1].head = MACHINE_ENTRIES);
-	refused(it->cqs[1].phase = 2);
+	refused(it->cqs[1].position = MACHINE_ENTRIES);
+	refused(it->cqs[1].position = 2u << NVME_POSITION_PHASE);
+	refused((it->sqs[1].slots = 1, it->journals[1].slots[0].word = NVME_JOURNAL_POSTING + 1));
+	refused((it->sqs[1].slots = 1,
+		 it->journals[1].slots[0].word = NVME_JOURNAL_WORD(NVME_JOURNAL_POSTING, 0, 0) |
+						 NVME_JOURNAL_PLACE(MACHINE_ENTRIES)));
 	refused(it->cqs[1].vector = MACHINE_QUEUES + 1);
 	refused(it->cqs[MACHINE_QUEUES + 1].entries = 16);
 	assert_non_null(machine_restart(machine, NULL));
