@@ -94,6 +94,7 @@ static const struct control_command commands[] = {
 	  ARGUMENTS(REQUIRED_BOOLEAN("enabled"), NUMBER("since")) },
 	{ "freeze", CONTROL_CONTROLLER, 0, ARGUMENTS(BOOLEAN("sync")) },
 	{ "thaw", CONTROL_CONTROLLER, 0, NULL },
+	{ "pci-config", CONTROL_CONTROLLER, 0, ARGUMENTS(REQUIRED_NUMBER("index")) },
 	{ "counters", CONTROL_CONTROLLER, 0, NULL },
 };
 

@@ -138,6 +138,11 @@ bool device_draining(const struct device *device)
  * The PCI function
  */
 
+void device_read_pci_config(const struct device *device, uint8_t ret[256])
+{
+	pci_config_read(&device->state->pci, 0, ret, 256);
+}
+
 static void config_bus_master(void *opaque, bool on)
 {
 	struct device *device = opaque;

@@ -100,6 +100,9 @@ void device_close(struct device *device, void (*done)(void *opaque), void *opaqu
 
 unsigned device_index(const struct device *device);
 
+/** device_read_pci_config() - the first 256 bytes, as the guest has written them */
+void device_read_pci_config(const struct device *device, uint8_t ret[256]);
+
 /** device_describe() - {"index","cc","csts","namespaces":[...]} as docs/control.md has it */
 struct json_object *device_describe(const struct device *device);
 

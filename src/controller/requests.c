@@ -484,6 +484,25 @@ static void thaw(struct requests *requests, struct control_request *request,
 	control_request_reply(request, NULL);
 }
 
+static void pci_config(struct requests *requests, struct control_request *request,
+		       struct json_object *arguments, int *fds, size_t fd_count)
+{
+	struct entry *entry = find_ready(requests, request, arguments);
+	struct json_object *result;
+	uint8_t bytes[256];
+	char hex[2 * sizeof(bytes) + 1];
+	size_t i;
+
+	if (!entry)
+		return;
+	device_read_pci_config(entry->device, bytes);
+	for (i = 0; i < sizeof(bytes); i++)
+		snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+	result = json_object_new_object();
+	json_add_string(result, "config", hex);
+	control_request_reply(request, result);
+}
+
 static void counters(struct requests *requests, struct control_request *request,
 		     struct json_object *arguments, int *fds, size_t fd_count)
 {
@@ -523,6 +542,7 @@ static const struct {
 	{ "message-mode", message_mode },
 	{ "freeze", freeze },
 	{ "thaw", thaw },
+	{ "pci-config", pci_config },
 	{ "counters", counters },
 	{ "stop", stop },
 };

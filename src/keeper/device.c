@@ -284,6 +284,8 @@ static void on_step(void *opaque, struct json_object *result, const struct error
 	}
 	if (ns)
 		ns->capacity = json_u64_or(result, "capacity", ns->capacity);
+	else if (step->whole_device)
+		step->device->state_bytes = json_u64_or(result, "state_bytes", 0);
 	if (step->whole_device) {
 		ns = ns ? ns->next : step->device->namespaces;
 		if (ns) {

@@ -28,7 +28,8 @@ struct device {
 	struct listener *listener;
 	struct relay *relay;
 	int state_fd;
-	bool removing; /* the relay's end is our own doing */
+	uint64_t state_bytes; /* so much of the file travels; the rest is of this host */
+	bool removing;	      /* the relay's end is our own doing */
 };
 
 struct device_options {

@@ -36,6 +36,7 @@ struct fd_store {
 	struct map *maps, **maps_end;
 	size_t map_count;
 	struct vectors vectors[IRQ_INDEX_COUNT];
+	uint64_t irq_changes;
 	bool incomplete;
 };
 
@@ -165,6 +166,7 @@ static void note_irqs(struct fd_store *store, const void *payload, size_t size, 
 	/* Masks are in the state file. */
 	if (!(request.flags & VFIO_IRQ_SET_ACTION_TRIGGER) || request.index >= IRQ_INDEX_COUNT)
 		return;
+	store->irq_changes++;
 	vectors = &store->vectors[request.index];
 	if ((request.flags & VFIO_IRQ_SET_DATA_NONE) && request.count == 0) {
 		free_vectors(vectors);
@@ -222,6 +224,11 @@ void fd_store_note(struct fd_store *store, const struct message_header *header, 
 bool fd_store_complete(const struct fd_store *store)
 {
 	return !store->incomplete;
+}
+
+uint64_t fd_store_irq_changes(const struct fd_store *store)
+{
+	return store->irq_changes;
 }
 
 static int replay_vectors(const struct vectors *vectors, uint32_t index, fd_store_emit emit,

@@ -30,6 +30,9 @@ void fd_store_note(struct fd_store *store, const struct message_header *header, 
  */
 bool fd_store_complete(const struct fd_store *store);
 
+/** fd_store_irq_changes() - counts the messages that set eventfds of vectors */
+uint64_t fd_store_irq_changes(const struct fd_store *store);
+
 typedef int (*fd_store_emit)(void *opaque, const struct message_header *header, const void *payload,
 			     const int *fds, size_t fd_count);
 

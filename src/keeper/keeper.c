@@ -170,6 +170,47 @@ static int on_sigterm(sd_event_source *source, const struct signalfd_siginfo *in
 	return 0;
 }
 
+static void on_monitor_connected(void *opaque)
+{
+	struct keeper *keeper = opaque;
+
+	hand_over_connected(keeper->hand_over);
+}
+
+static void on_monitor_event(void *opaque, const char *name, struct json_object *data,
+			     const struct monitor_time *when)
+{
+	struct keeper *keeper = opaque;
+
+	migration_event(keeper->migration, name, data, when);
+}
+
+static const struct monitor_ops monitor_ops = { on_monitor_connected, on_monitor_event };
+
+static void on_read_id(void *opaque, struct vmstate_call *call)
+{
+	struct keeper *keeper = opaque;
+
+	migration_read_id(keeper->migration, call);
+}
+
+static int on_save(void *opaque, unsigned number, const void **ret_data, size_t *ret_size)
+{
+	struct keeper *keeper = opaque;
+
+	return migration_save(keeper->migration, number, ret_data, ret_size);
+}
+
+static void on_load(void *opaque, unsigned number, const void *data, size_t size,
+		    struct vmstate_call *call)
+{
+	struct keeper *keeper = opaque;
+
+	migration_load(keeper->migration, number, data, size, call);
+}
+
+static const struct vmstate_ops vmstate_ops = { on_read_id, on_save, on_load };
+
 static int make_domain_sockets(struct keeper *keeper, struct error **errp)
 {
 	_cleanup_free_ char *qmp = NULL, *bus = NULL;
@@ -186,11 +227,11 @@ static int make_domain_sockets(struct keeper *keeper, struct error **errp)
 	if (!qmp || !bus)
 		return error_set_errno(errp, ENOMEM, "%s", keeper->config.runtime_dir);
 	options.path = qmp;
-	keeper->monitor = monitor_new(keeper->event, &options, errp);
+	keeper->monitor = monitor_new(keeper->event, &options, &monitor_ops, keeper, errp);
 	if (!keeper->monitor)
 		return -EIO;
 	options.path = bus;
-	keeper->vmstate = vmstate_new(keeper->event, &options, errp);
+	keeper->vmstate = vmstate_new(keeper->event, &options, &vmstate_ops, keeper, errp);
 	return keeper->vmstate ? 0 : -EIO;
 }
 
@@ -214,7 +255,10 @@ int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_con
 	int r;
 
 	*keeper = (struct keeper){ .event = event, .config = *config, .ready_fd = ready_fd };
-	keeper->migration = migration_new(keeper->config.incoming);
+	keeper->hand_over = hand_over_new(keeper);
+	if (keeper->hand_over)
+		keeper->migration = migration_new(event, keeper->config.incoming, &hand_over_ops,
+						  keeper->hand_over);
 	if (!keeper->migration)
 		return error_set_errno(errp, ENOMEM, _("cannot start"));
 	peer_init(&keeper->peer, event, keeper->config.peer_pidfile, on_peer_gone, keeper);
@@ -238,7 +282,8 @@ int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_con
 	for (device = keeper->devices; device && keeper->phase == KEEPER_STARTING;
 	     device = device->next) {
 		keeper->starting++;
-		device_start(device, 0, on_device_started, keeper);
+		device_start(device, migration_is_frozen(keeper->migration) ? DEVICE_FROZEN : 0,
+			     on_device_started, keeper);
 	}
 	on_device_started(keeper, NULL, NULL);
 	return 0;
@@ -271,6 +316,7 @@ void keeper_done(struct keeper *keeper)
 	while (keeper->devices)
 		keeper_drop_device(keeper, keeper->devices);
 	peer_done(&keeper->peer);
+	hand_over_free(keeper->hand_over);
 	migration_free(keeper->migration);
 	sd_event_source_disable_unref(keeper->start_timer);
 	sd_event_source_disable_unref(keeper->sigterm);

@@ -3,7 +3,7 @@
 #define KEEPER_KEEPER_H
 
 #include "keeper/device.h"
-#include "keeper/migration.h"
+#include "keeper/hand-over.h"
 #include "keeper/monitor.h"
 #include "keeper/requests.h"
 #include "keeper/vmstate.h"
@@ -26,6 +26,7 @@ struct keeper {
 	struct monitor *monitor;
 	struct vmstate *vmstate;
 	struct migration *migration;
+	struct hand_over *hand_over;
 	struct requests *requests;
 	unsigned starting; /* devices that the controller has not accepted yet */
 	sd_event_source *start_timer, *sigterm;

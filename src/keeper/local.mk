@@ -1,23 +1,34 @@
 program_PROGRAMS += src/virtnvme-keeper
 noinst_LIBRARIES += src/libkeeper.a
 src_libkeeper_a_SOURCES = \
+	src/keeper/blob.c src/keeper/blob.h \
 	src/keeper/config.c src/keeper/config.h \
 	src/keeper/device.c src/keeper/device.h \
 	src/keeper/faults.c src/keeper/faults.h \
 	src/keeper/fd-store.c src/keeper/fd-store.h \
+	src/keeper/hand-over.c src/keeper/hand-over.h \
+	src/keeper/hand-over-destination.c \
+	src/keeper/hand-over-internal.h \
+	src/keeper/hand-over-replay.c \
+	src/keeper/hand-over-source.c \
 	src/keeper/images.c src/keeper/images.h \
 	src/keeper/keeper.c src/keeper/keeper.h \
 	src/keeper/listener.c src/keeper/listener.h \
 	src/keeper/message-store.c src/keeper/message-store.h \
 	src/keeper/message.h \
 	src/keeper/migration.c src/keeper/migration.h \
+	src/keeper/migration-incoming.c \
+	src/keeper/migration-internal.h \
 	src/keeper/monitor.c src/keeper/monitor.h \
+	src/keeper/pci-half.c src/keeper/pci-half.h \
 	src/keeper/peer.c src/keeper/peer.h \
 	src/keeper/relay.c src/keeper/relay.h \
+	src/keeper/qtest.c src/keeper/qtest.h \
 	src/keeper/relay-channel.c \
 	src/keeper/relay-client.c \
 	src/keeper/relay-generation.c \
 	src/keeper/relay-internal.h \
+	src/keeper/replay.c src/keeper/replay.h \
 	src/keeper/requests.c src/keeper/requests.h \
 	src/keeper/runtime-dir.c src/keeper/runtime-dir.h \
 	src/keeper/supervise.c src/keeper/supervise.h \

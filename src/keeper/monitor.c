@@ -6,15 +6,26 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
-#include "base/json.h"
+#include "base/i18n.h"
 #include "base/log.h"
 #include "qmp/qmp.h"
 
 #define MAX_LINE  (1u * 1024 * 1024)
 #define READ_SIZE 4096u
 
+/* A command that QEMU has not answered. */
+struct call {
+	struct call *next;
+	uint64_t id;
+	char *command;
+	monitor_done done;
+	void *opaque;
+};
+
 struct monitor {
 	sd_event *event;
+	const struct monitor_ops *ops;
+	void *opaque;
 	struct listener *listener;
 	int fd;
 	sd_event_source *source;
@@ -22,7 +33,26 @@ struct monitor {
 	size_t length, room;
 	bool skipping; /* the rest of a line that is too long */
 	bool connected;
+	struct call *calls;
+	uint64_t last_id;
 };
+
+static void finish(struct call *call, struct json_object *result, const struct error *err)
+{
+	if (err)
+		log_info("QEMU's monitor: %s: %s", call->command, err->message);
+	call->done(call->opaque, result, err);
+	free(call->command);
+	free(call);
+}
+
+static void fail_call(struct call *call, int code, const char *sentence)
+{
+	_cleanup_error_ struct error *err = NULL;
+
+	error_set(&err, code, "%s", sentence);
+	finish(call, NULL, err);
+}
 
 static void close_monitor(struct monitor *monitor)
 {
@@ -30,32 +60,109 @@ static void close_monitor(struct monitor *monitor)
 	if (monitor->fd >= 0)
 		close(steal_fd(&monitor->fd));
 	monitor->connected = false;
+	while (monitor->calls) {
+		struct call *call = monitor->calls;
+
+		monitor->calls = call->next;
+		fail_call(call, ENOTCONN, _("QEMU has closed its monitor"));
+	}
 }
 
-static int send_command(struct monitor *monitor, const char *name)
+/* @arguments: borrowed */
+static int send_command(struct monitor *monitor, const char *name, uint64_t id,
+			struct json_object *arguments, int fd)
 {
-	_cleanup_free_ char *text = qmp_command(name, NULL);
+	_cleanup_json_ struct json_object *object = json_object_new_object();
 	struct iovec iov[2];
 	ssize_t n;
 
-	if (!text)
-		return -ENOMEM;
-	iov[0] = (struct iovec){ text, strlen(text) };
+	json_add_string(object, "execute", name);
+	json_add_u64(object, "id", id);
+	if (arguments)
+		json_add(object, "arguments", json_object_get(arguments));
+	iov[0].iov_base = (char *)json_text(object);
+	iov[0].iov_len = strlen(iov[0].iov_base);
 	iov[1] = (struct iovec){ (char *)"\n", 1 };
-	n = fd_send(monitor->fd, iov, 2, NULL, 0, MSG_DONTWAIT);
-	return n < 0 ? n : 0;
+	n = fd_send(monitor->fd, iov, 2, &fd, fd >= 0 ? 1 : 0, MSG_DONTWAIT);
+	if (n < 0)
+		return n;
+	/* What has no room in an empty socket is no command of ours. */
+	return (size_t)n == iov[0].iov_len + 1 ? 0 : -EAGAIN;
 }
 
-static void log_event(struct json_object *message, const char *name)
+void monitor_execute(struct monitor *monitor, const char *command, struct json_object *arguments,
+		     int fd, monitor_done done, void *opaque)
+{
+	_cleanup_json_ struct json_object *owned = arguments;
+	struct call *call = calloc(1, sizeof(*call)), **link;
+	int r;
+
+	if (!call)
+		abort(); /* nobody could be told */
+	call->command = strdup(command);
+	call->id = ++monitor->last_id;
+	call->done = done;
+	call->opaque = opaque;
+	if (!monitor->connected) {
+		fail_call(call, ENOTCONN, _("QEMU's monitor is not connected"));
+		return;
+	}
+	r = send_command(monitor, command, call->id, owned, fd);
+	if (r < 0) {
+		fail_call(call, -r, strerror(-r));
+		return;
+	}
+	for (link = &monitor->calls; *link; link = &(*link)->next)
+		;
+	*link = call;
+}
+
+static struct call *take_call(struct monitor *monitor, uint64_t id)
+{
+	struct call **link = &monitor->calls, *call;
+
+	while (*link && (*link)->id != id)
+		link = &(*link)->next;
+	call = *link;
+	if (call)
+		*link = call->next;
+	return call;
+}
+
+static void handle_event(struct monitor *monitor, struct json_object *message, const char *name)
 {
 	static const char *const known[] = { "MIGRATION", "STOP", "RESUME", "SHUTDOWN" };
 	struct json_object *data = json_child(message, "data", json_type_object);
+	struct json_object *timestamp = json_child(message, "timestamp", json_type_object);
+	const struct monitor_time when = {
+		.seconds = json_u64_or(timestamp, "seconds", 0),
+		.micros = json_u64_or(timestamp, "microseconds", 0),
+	};
 	const char *status = json_string_or(data, "status", NULL);
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(known); i++)
 		if (string_equal(name, known[i]))
 			log_info("QEMU: %s%s%s", name, status ? " " : "", status ? status : "");
+	monitor->ops->event(monitor->opaque, name, data, &when);
+}
+
+static void handle_answer(struct monitor *monitor, struct json_object *message)
+{
+	struct call *call = take_call(monitor, json_u64_or(message, "id", 0));
+	_cleanup_json_ struct json_object *result = NULL;
+	_cleanup_error_ struct error *err = NULL;
+
+	if (call) {
+		/* Its text, not the line's, which ends where the next begins. */
+		qmp_parse_answer(json_text(message), &result, &err);
+		finish(call, result, err);
+	} else if (!monitor->connected && json_child(message, "return", json_type_object)) {
+		monitor->connected = true;
+		monitor->ops->connected(monitor->opaque);
+	} else {
+		log_guest(LOG_WARNING, "QEMU's monitor: %.500s", json_text(message));
+	}
 }
 
 static void handle_line(struct monitor *monitor)
@@ -70,17 +177,14 @@ static void handle_line(struct monitor *monitor)
 	}
 	event = json_string_or(message, "event", NULL);
 	if (event) {
-		log_event(message, event);
+		handle_event(monitor, message, event);
 	} else if (json_child(message, "QMP", json_type_object)) {
-		int r = send_command(monitor, "qmp_capabilities");
+		int r = send_command(monitor, "qmp_capabilities", ++monitor->last_id, NULL, -1);
 
 		if (r < 0)
 			log_error("QEMU's monitor: %s", strerror(-r));
-	} else if (json_child(message, "return", json_type_object)) {
-		monitor->connected = true;
 	} else {
-		log_guest(LOG_WARNING, "QEMU's monitor: %.*s", (int)MIN(monitor->length, 500u),
-			  monitor->line);
+		handle_answer(monitor, message);
 	}
 }
 
@@ -152,7 +256,7 @@ static void on_accepted(void *opaque, int fd)
 }
 
 struct monitor *monitor_new(sd_event *event, const struct listener_options *options,
-			    struct error **errp)
+			    const struct monitor_ops *ops, void *opaque, struct error **errp)
 {
 	struct listener_options own = *options;
 	struct monitor *monitor = calloc(1, sizeof(*monitor));
@@ -162,6 +266,8 @@ struct monitor *monitor_new(sd_event *event, const struct listener_options *opti
 		return NULL;
 	}
 	monitor->event = event;
+	monitor->ops = ops;
+	monitor->opaque = opaque;
 	monitor->fd = -1;
 	own.accepted = on_accepted;
 	own.opaque = monitor;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 /*
@@ -162,4 +163,21 @@ int relay_set_client(struct relay *relay, int fd)
 	relay->client_events = EPOLLIN;
 	relay_update_events(relay);
 	return 0;
+}
+
+bool relay_is_quiet(struct relay *relay)
+{
+	int unread = 0;
+
+	if (relay->client < 0)
+		return true;
+	if (relay->channel >= 0 && !relay_channel_acknowledged(relay, 0))
+		relay_channel_broken(relay, "acknowledges what was never sent");
+	return ioctl(relay->client, FIONREAD, &unread) == 0 && unread == 0 && !relay->in &&
+	       relay->in_done == 0 && relay->store.count == 0 && !relay->restore;
+}
+
+uint64_t relay_irq_changes(const struct relay *relay)
+{
+	return fd_store_irq_changes(relay->fd_store);
 }

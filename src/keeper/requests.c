@@ -296,8 +296,8 @@ static void handle_permit_migration(struct keeper *keeper, struct control_reques
 				    struct json_object *arguments)
 {
 	const struct migration_permit permit = {
-		.seconds = json_u64_or(arguments, "seconds", 0),
-		.micros = json_u64_or(arguments, "micros", 0),
+		.when = { json_u64_or(arguments, "seconds", 0),
+			  json_u64_or(arguments, "micros", 0) },
 		.refused = json_string_or(arguments, "refused", NULL),
 	};
 

@@ -18,22 +18,33 @@
  * and looks at the sender of signals only, of which there are none.
  *
  * The `Id` property is read when a migration, save or snapshot with memory is about to write device
- * state, with the VM stopped. There the answer is an error: with an id-list QEMU then gives up and
- * the guest goes on. Without it the guest would arrive without its disks. A failing Save would be
- * too late: QEMU reports success all the same.
+ * state, with the VM stopped, and before it is read back. What can fail must fail there: with an
+ * id-list QEMU then gives up and the guest goes on. A failing Save would be too late: QEMU reports
+ * success all the same. Each call may be answered later; QEMU's main loop waits for it, 25 seconds
+ * at most.
+ *
+ * Its calls are handled after whatever else QEMU has sent before them, on other sockets: the bus
+ * has the lowest priority in the event loop. So the event that says why QEMU asks has been seen,
+ * and what the guest wrote before it was stopped is on its way to the controller.
  */
-#define BUS_NAME       "org.freedesktop.DBus"
-#define VMSTATE_NAME   "org.qemu.VMState1"
-#define VMSTATE_PATH   "/org/qemu/VMState1"
-#define PROPERTIES     "org.freedesktop.DBus.Properties"
-#define CLIENT_NAME    ":1.0"
-#define NOT_MIGRATABLE "the domain has NVMe disks of virtnvme, which cannot be migrated or saved"
+#define BUS_NAME     "org.freedesktop.DBus"
+#define VMSTATE_NAME "org.qemu.VMState1"
+#define VMSTATE_PATH "/org/qemu/VMState1"
+#define PROPERTIES   "org.freedesktop.DBus.Properties"
+#define CLIENT_NAME  ":1.0"
 
 struct vmstate {
 	sd_event *event;
+	const struct vmstate_ops *ops;
+	void *opaque;
 	struct listener *listener;
 	sd_bus *bus;
 	sd_event_source *source;
+};
+
+struct vmstate_call {
+	sd_bus_message *message; /* holds its connection */
+	unsigned number;	 /* of the owner, from 0 */
 };
 
 struct bus_method {
@@ -207,24 +218,108 @@ static int answer_bus(sd_bus_message *call)
 	return r < 0 ? r : 1;
 }
 
-static int answer_vmstate(sd_bus_message *call, const char *owner)
+static void owner_name(unsigned number, char ret[16])
 {
-	if (sd_bus_message_is_method_call(call, PROPERTIES, "Get") ||
-	    sd_bus_message_is_method_call(call, PROPERTIES, "GetAll")) {
-		log_guest(LOG_WARNING, "QEMU wants to migrate, save or snapshot: refused: %s",
-			  NOT_MIGRATABLE);
-		return answer_error(call, owner, SD_BUS_ERROR_NOT_SUPPORTED, NOT_MIGRATABLE);
+	snprintf(ret, 16, ":1.%u", number + 1);
+}
+
+static struct vmstate_call *new_call(sd_bus_message *message, unsigned number)
+{
+	struct vmstate_call *call = calloc(1, sizeof(*call));
+
+	if (!call)
+		abort(); /* QEMU would wait for nothing */
+	call->message = sd_bus_message_ref(message);
+	call->number = number;
+	return call;
+}
+
+static int reply_with_id(struct vmstate_call *call, sd_bus_message *reply)
+{
+	char id[16];
+
+	snprintf(id, sizeof(id), VMSTATE_ID, call->number);
+	if (sd_bus_message_is_method_call(call->message, PROPERTIES, "Get"))
+		return sd_bus_message_append(reply, "v", "s", id);
+	return sd_bus_message_append(reply, "a{sv}", 1, "Id", "s", id);
+}
+
+void vmstate_answer(struct vmstate_call *call, const struct error *err)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	char owner[16];
+	int r;
+
+	owner_name(call->number, owner);
+	if (err) {
+		r = answer_error(call->message, owner, SD_BUS_ERROR_FAILED, err->message);
+	} else {
+		r = sd_bus_message_new_method_return(call->message, &reply);
+		if (r >= 0 && !sd_bus_message_is_method_call(call->message, VMSTATE_NAME, NULL))
+			r = reply_with_id(call, reply);
+		if (r >= 0)
+			r = send_as(reply, owner);
 	}
-	if (sd_bus_message_is_method_call(call, VMSTATE_NAME, "Save") ||
-	    sd_bus_message_is_method_call(call, VMSTATE_NAME, "Load"))
-		return answer_error(call, owner, SD_BUS_ERROR_NOT_SUPPORTED, NOT_MIGRATABLE);
-	return answer_error(call, owner, SD_BUS_ERROR_UNKNOWN_METHOD, "not a method of VMState1");
+	if (r < 0)
+		log_guest(LOG_WARNING, "an answer to QEMU's D-Bus call: %s", strerror(-r));
+	sd_bus_message_unref(call->message);
+	free(call);
+}
+
+static int answer_save(struct vmstate *vmstate, sd_bus_message *message, unsigned number,
+		       const char *owner)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	const void *data;
+	size_t size;
+	int r;
+
+	r = vmstate->ops->save(vmstate->opaque, number, &data, &size);
+	if (r < 0)
+		return answer_error(message, owner, SD_BUS_ERROR_FAILED, "there is no state");
+	r = sd_bus_message_new_method_return(message, &reply);
+	if (r >= 0)
+		r = sd_bus_message_append_array(reply, 'y', data, size);
+	return r < 0 ? r : send_as(reply, owner);
+}
+
+static int handle_load(struct vmstate *vmstate, sd_bus_message *message, unsigned number)
+{
+	const void *data;
+	size_t size;
+	int r;
+
+	r = sd_bus_message_read_array(message, 'y', &data, &size);
+	if (r < 0)
+		return r;
+	vmstate->ops->load(vmstate->opaque, number, data, size, new_call(message, number));
+	return 1;
+}
+
+static int answer_vmstate(struct vmstate *vmstate, sd_bus_message *message, unsigned number)
+{
+	char owner[16];
+
+	owner_name(number, owner);
+	if (sd_bus_message_is_method_call(message, PROPERTIES, "Get") ||
+	    sd_bus_message_is_method_call(message, PROPERTIES, "GetAll")) {
+		vmstate->ops->read_id(vmstate->opaque, new_call(message, number));
+		return 1;
+	}
+	if (sd_bus_message_is_method_call(message, VMSTATE_NAME, "Save"))
+		return answer_save(vmstate, message, number, owner);
+	if (sd_bus_message_is_method_call(message, VMSTATE_NAME, "Load") &&
+	    sd_bus_message_has_signature(message, "ay"))
+		return handle_load(vmstate, message, number);
+	return answer_error(message, owner, SD_BUS_ERROR_UNKNOWN_METHOD,
+			    "not a method of VMState1");
 }
 
 /* Everything that is not a method call, or to nobody, is dropped. */
 static int on_message(sd_bus_message *message, void *opaque, sd_bus_error *ret_error)
 {
 	const char *destination = sd_bus_message_get_destination(message);
+	struct vmstate *vmstate = opaque;
 	uint8_t type;
 	int r;
 
@@ -233,9 +328,9 @@ static int on_message(sd_bus_message *message, void *opaque, sd_bus_error *ret_e
 	if (string_equal(destination, BUS_NAME))
 		r = answer_bus(message);
 	else if (string_equal(destination, VMSTATE_NAME))
-		r = answer_vmstate(message, ":1.1");
+		r = answer_vmstate(vmstate, message, 0);
 	else if (owner_number(destination))
-		r = answer_vmstate(message, destination);
+		r = answer_vmstate(vmstate, message, owner_number(destination) - 1);
 	else
 		r = answer_error(message, BUS_NAME, SD_BUS_ERROR_SERVICE_UNKNOWN,
 				 "nobody has that name");
@@ -296,7 +391,8 @@ static void on_accepted(void *opaque, int fd)
 	    (r = sd_bus_add_filter(vmstate->bus, NULL, on_message, vmstate)) < 0 ||
 	    (r = sd_bus_start(vmstate->bus)) < 0 ||
 	    (r = sd_event_add_io(vmstate->event, &vmstate->source, fd, EPOLLIN, on_input,
-				 vmstate)) < 0)
+				 vmstate)) < 0 ||
+	    (r = sd_event_source_set_priority(vmstate->source, SD_EVENT_PRIORITY_IDLE)) < 0)
 		goto out;
 	log_debug("QEMU has connected to the bus");
 	process_bus(vmstate);
@@ -308,7 +404,7 @@ out:
 }
 
 struct vmstate *vmstate_new(sd_event *event, const struct listener_options *options,
-			    struct error **errp)
+			    const struct vmstate_ops *ops, void *opaque, struct error **errp)
 {
 	struct listener_options own = *options;
 	struct vmstate *vmstate = calloc(1, sizeof(*vmstate));
@@ -318,6 +414,8 @@ struct vmstate *vmstate_new(sd_event *event, const struct listener_options *opti
 		return NULL;
 	}
 	vmstate->event = event;
+	vmstate->ops = ops;
+	vmstate->opaque = opaque;
 	own.accepted = on_accepted;
 	own.opaque = vmstate;
 	vmstate->listener = listener_new(event, &own, errp);

@@ -7,13 +7,34 @@
 /* Number of Ids, and so of owners of org.qemu.VMState1. QEMU's id-list demands them all on both
  * ends of a migration: the number is ABI. */
 #define VMSTATE_ID_COUNT 16u
+/* The Id of the first is "virtnvme-00". */
+#define VMSTATE_ID "virtnvme-%02u"
+/* QEMU's limit for the state of one Id, bytes. */
+#define VMSTATE_MAX_SIZE (1u * 1024 * 1024)
 
 /* The bus that QEMU's dbus-vmstate object connects to, and org.qemu.VMState1 on it. */
 struct vmstate;
 
+/* A call of QEMU, to be answered exactly once, now or later. It outlives a lost connection. */
+struct vmstate_call;
+
+struct vmstate_ops {
+	/* QEMU reads an Id: device state is about to be written or read. vmstate_answer() gives it. */
+	void (*read_id)(void *opaque, struct vmstate_call *call);
+	/* The state of that Id, of at most VMSTATE_MAX_SIZE bytes, which is copied; -errno when
+	 * there is none. QEMU makes a failure of it a stream that cannot be loaded. */
+	int (*save)(void *opaque, unsigned number, const void **ret_data, size_t *ret_size);
+	/* @data: borrowed */
+	void (*load)(void *opaque, unsigned number, const void *data, size_t size,
+		     struct vmstate_call *call);
+};
+
 /** vmstate_new() - serve @options->path; accepted and opaque are set here. NULL with a sentence */
 struct vmstate *vmstate_new(sd_event *event, const struct listener_options *options,
-			    struct error **errp);
+			    const struct vmstate_ops *ops, void *opaque, struct error **errp);
 void vmstate_free(struct vmstate *vmstate);
+
+/** vmstate_answer() - @err: a sentence for QEMU's log, borrowed; NULL: success. Frees @call. */
+void vmstate_answer(struct vmstate_call *call, const struct error *err);
 
 #endif

@@ -498,7 +498,7 @@ def test_vmstate_as_qemu_asks_for_it(disk):
         assert proxy.get_name_owner() == owner
         # No Id: QEMU's id-list makes the migration fail.
         assert proxy.get_cached_property('Id') is None
-        with pytest.raises(GLib.Error, match='cannot be migrated'):
+        with pytest.raises(GLib.Error, match='can only be saved'):
             proxy.call_sync('org.freedesktop.DBus.Properties.GetAll',
                             GLib.Variant('(s)', ('org.qemu.VMState1',)), 0, 5000, None)
         with pytest.raises(GLib.Error):

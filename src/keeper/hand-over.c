@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "keeper/hand-over-internal.h"
+
+#include <errno.h>
+
+#include "base/i18n.h"
+#include "base/log.h"
+#include "control/channel.h"
+
+#define QUIET_RETRY_US 500
+
+/* A call whose answer ends an action. */
+struct ending {
+	struct hand_over *hand_over;
+	enum migration_action action;
+};
+
+void hand_over_finished(struct hand_over *hand_over, enum migration_action action,
+			const struct error *err)
+{
+	migration_done(hand_over->keeper->migration, action, err);
+}
+
+struct hand_over_job *hand_over_job_new(struct hand_over *hand_over, enum migration_action action)
+{
+	struct hand_over_job *job = calloc(1, sizeof(*job));
+	unsigned i;
+
+	if (!job)
+		abort(); /* the guest would stay frozen */
+	job->hand_over = hand_over;
+	job->action = action;
+	job->open = 1;
+	for (i = 0; i < HAND_OVER_MAX_DEVICES; i++)
+		job->overlays[i] = -1;
+	return job;
+}
+
+void hand_over_job_end_one(struct hand_over_job *job, const struct error *err)
+{
+	if (err && !job->err)
+		error_set(&job->err, err->code, "%s", err->message);
+	if (--job->open)
+		return;
+	if (!job->err && job->finish)
+		job->finish(job);
+	hand_over_finished(job->hand_over, job->action, job->err);
+	fd_close_all(job->overlays, HAND_OVER_MAX_DEVICES);
+	error_free(job->err);
+	free(job);
+}
+
+void hand_over_call(struct hand_over *hand_over, const char *command, struct json_object *arguments,
+		    const int *fds, size_t fd_count, device_done done, void *opaque)
+{
+	struct control_connection *connection = hand_over->keeper->supervisor.connection;
+	_cleanup_error_ struct error *err = NULL;
+
+	if (connection) {
+		control_connection_call(connection, command, arguments, fds, fd_count, done,
+					opaque);
+		return;
+	}
+	json_object_put(arguments);
+	error_set(&err, ENOTCONN, _("the controller process is not running"));
+	done(opaque, NULL, err);
+}
+
+struct json_object *hand_over_index(const struct device *device)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	json_add_u64(arguments, "index", device->config.index);
+	return arguments;
+}
+
+static void on_answer(void *opaque, struct json_object *result, const struct error *err)
+{
+	struct ending *ending = opaque;
+
+	hand_over_finished(ending->hand_over, ending->action, err);
+	free(ending);
+}
+
+static void call_and_end(struct hand_over *hand_over, enum migration_action action,
+			 const char *command, struct json_object *arguments)
+{
+	struct ending *ending = malloc(sizeof(*ending));
+
+	if (!ending)
+		abort(); /* the guest would stay frozen */
+	*ending = (struct ending){ hand_over, action };
+	hand_over_call(hand_over, command, arguments, NULL, 0, on_answer, ending);
+}
+
+static void set_message_mode(struct hand_over *hand_over, bool enabled, uint64_t since)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	json_add_bool(arguments, "enabled", enabled);
+	if (enabled)
+		json_add_u64(arguments, "since", since);
+	call_and_end(hand_over, enabled ? MIGRATION_MESSAGE_MODE_ON : MIGRATION_MESSAGE_MODE_OFF,
+		     "message-mode", arguments);
+}
+
+/*
+ * Doorbells that the guest has written, and QEMU has sent, belong to what is frozen. They are on
+ * another channel than the command: it waits until the controller has handled them.
+ */
+static void freeze(struct hand_over *hand_over)
+{
+	const struct device *device;
+
+	for (device = hand_over->keeper->devices; device; device = device->next)
+		if (!relay_is_quiet(device->relay)) {
+			sd_event_source_set_time_relative(hand_over->quiet_timer, QUIET_RETRY_US);
+			sd_event_source_set_enabled(hand_over->quiet_timer, SD_EVENT_ONESHOT);
+			return;
+		}
+	call_and_end(hand_over, MIGRATION_FREEZE, "freeze", NULL);
+}
+
+static int on_quiet_timer(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	freeze(opaque);
+	return 0;
+}
+
+static void start(void *opaque, enum migration_action action, uint64_t since)
+{
+	struct hand_over *hand_over = opaque;
+
+	switch (action) {
+	case MIGRATION_ASK_QEMU:
+		hand_over_ask_qemu(hand_over);
+		break;
+	case MIGRATION_READ_PCI:
+		hand_over_read_pci(hand_over);
+		break;
+	case MIGRATION_MESSAGE_MODE_ON:
+		set_message_mode(hand_over, true, since);
+		break;
+	case MIGRATION_MESSAGE_MODE_OFF:
+		set_message_mode(hand_over, false, 0);
+		break;
+	case MIGRATION_FREEZE:
+		freeze(hand_over);
+		break;
+	case MIGRATION_COLLECT:
+		hand_over_collect(hand_over);
+		break;
+	case MIGRATION_THAW:
+		hand_over_end_replay(hand_over);
+		call_and_end(hand_over, MIGRATION_THAW, "thaw", NULL);
+		break;
+	case MIGRATION_ADOPT:
+		hand_over_adopt(hand_over);
+		break;
+	case MIGRATION_REPLAY:
+		hand_over_begin_replay(hand_over);
+		break;
+	case MIGRATION_ABANDON:
+		hand_over_abandon(hand_over);
+		break;
+	case MIGRATION_ACTIONS:
+		break;
+	}
+}
+
+static int lock(void *opaque, struct error **errp)
+{
+	struct hand_over *hand_over = opaque;
+	struct device *device, *locked;
+	int r = 0;
+
+	for (device = hand_over->keeper->devices; device; device = device->next) {
+		r = device_lock_images(device, errp);
+		if (r < 0)
+			break;
+	}
+	for (locked = hand_over->keeper->devices; r < 0 && locked != device; locked = locked->next)
+		device_unlock_images(locked);
+	return r;
+}
+
+static void unlock(void *opaque)
+{
+	struct hand_over *hand_over = opaque;
+	struct device *device;
+
+	for (device = hand_over->keeper->devices; device; device = device->next)
+		device_unlock_images(device);
+}
+
+const struct migration_ops hand_over_ops = {
+	.start = start,
+	.lock = lock,
+	.unlock = unlock,
+	.judge = hand_over_judge,
+	.loaded = hand_over_loaded,
+};
+
+void hand_over_connected(struct hand_over *hand_over)
+{
+	if (migration_is_incoming(hand_over->keeper->migration))
+		hand_over_make_qtest(hand_over);
+}
+
+static sd_event_source *make_timer(sd_event *event, sd_event_time_handler_t handler, void *opaque)
+{
+	sd_event_source *source;
+
+	if (sd_event_add_time(event, &source, CLOCK_MONOTONIC, 0, 0, handler, opaque) < 0)
+		return NULL;
+	sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	return source;
+}
+
+static int on_replay_timer(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	hand_over_loaded(opaque);
+	return 0;
+}
+
+struct hand_over *hand_over_new(struct keeper *keeper)
+{
+	struct hand_over *hand_over = calloc(1, sizeof(*hand_over));
+
+	if (!hand_over)
+		return NULL;
+	hand_over->keeper = keeper;
+	hand_over->quiet_timer = make_timer(keeper->event, on_quiet_timer, hand_over);
+	hand_over->replay_timer = make_timer(keeper->event, on_replay_timer, hand_over);
+	if (hand_over->quiet_timer && hand_over->replay_timer)
+		return hand_over;
+	hand_over_free(hand_over);
+	return NULL;
+}
+
+void hand_over_free(struct hand_over *hand_over)
+{
+	if (!hand_over)
+		return;
+	hand_over_end_replay(hand_over);
+	hand_over_forget_arrivals(hand_over);
+	sd_event_source_disable_unref(hand_over->quiet_timer);
+	sd_event_source_disable_unref(hand_over->replay_timer);
+	free(hand_over);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef KEEPER_MIGRATION_INTERNAL_H
+#define KEEPER_MIGRATION_INTERNAL_H
+
+#include "keeper/migration.h"
+
+enum migration_state {
+	MIGRATION_NONE,
+	MIGRATION_INCOMING,
+	MIGRATION_SETUP,
+	MIGRATION_ACTIVE,
+	MIGRATION_FROZEN,
+	MIGRATION_COMPLETED,
+};
+
+struct migration {
+	const struct migration_ops *ops;
+	void *opaque;
+	enum migration_state state;
+	bool running[MIGRATION_ACTIONS];
+	sd_event_source *retry, *limit;
+
+	/* What is so. */
+	bool frozen;
+	bool locked;
+	bool message_mode;    /* or on its way there */
+	bool message_mode_on; /* for the migration that was announced */
+	bool homeward;	      /* on the way to !frozen, locked, !message_mode */
+
+	/* The one that was announced. */
+	bool announced;
+	bool asked; /* QEMU, and it migrates as it may */
+	struct monitor_time setup;
+	uint64_t since;
+	struct error *problem; /* why Id will fail */
+
+	struct monitor_time permit;
+	char *refused;
+
+	/* Ids that wait. */
+	bool preparing, late;
+	struct vmstate_call *calls[VMSTATE_ID_COUNT];
+	unsigned call_count;
+
+	/* Saved or loaded. */
+	struct blob parts[BLOB_PARTS];
+	unsigned part_count;
+
+	/* Incoming. */
+	struct vmstate_call *load; /* the last one, which is answered for all */
+	unsigned lock_tries;
+	bool loaded, replayed, resumed;
+};
+
+void migration_start(struct migration *migration, enum migration_action action);
+void migration_free_parts(struct migration *migration);
+
+/** migration_go_home() - to a domain that runs here */
+void migration_go_home(struct migration *migration);
+
+/* migration-incoming.c */
+void migration_retry_load(struct migration *migration);
+/** migration_incoming_event() - @status: of MIGRATION, else NULL. Return: it was about the incoming
+ * migration */
+bool migration_incoming_event(struct migration *migration, const char *name, const char *status);
+void migration_incoming_done(struct migration *migration, enum migration_action action,
+			     const struct error *err);
+
+#endif
