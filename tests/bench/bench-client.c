@@ -275,7 +275,8 @@ static int run(const struct arguments *arguments, struct error **errp)
 		.memory = load_memory(&load, arguments->queues),
 		.hugepages = arguments->hugepages,
 		.queues = arguments->queues,
-		.entries = arguments->depth + 1,
+		/* As drivers have it: room enough that a completion queue is never full. */
+		.entries = MIN(1024u, MAX(64u, 2 * (unsigned)arguments->depth)),
 		.interrupts = arguments->interrupts,
 		.nsid = arguments->nsid,
 	};
