@@ -2,6 +2,7 @@
 dist_man_MANS += \
 	docs/man/virt-nvme.1 \
 	docs/man/virtnvme-controller.8 \
+	docs/man/virtnvme-failed.8 \
 	docs/man/virtnvme-keeper.8 \
 	docs/man/virtnvme-xml.5 \
 	docs/man/virtnvmed.8 \

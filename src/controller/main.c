@@ -62,10 +62,7 @@ static int terminate(sd_event_source *source, const struct signalfd_siginfo *inf
 	sigaddset(&set, info->ssi_signo);
 	sd_event_source_set_enabled(source, SD_EVENT_OFF);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
-	if (program->standalone)
-		standalone_stop(program->standalone);
-	else
-		requests_stop(program->requests);
+	standalone_stop(program->standalone);
 	return 0;
 }
 
@@ -106,8 +103,12 @@ static int start(struct program *program, const struct options *options, struct 
 	ret = sd_event_new(&program->event);
 	if (ret < 0)
 		return error_set_errno(errp, -ret, "cannot make an event loop");
-	sd_event_add_signal(program->event, NULL, SIGTERM, terminate, program);
-	sd_event_add_signal(program->event, NULL, SIGINT, terminate, program);
+	/* Under a keeper they stay blocked. It says when: a machine that shuts down ends everybody
+	 * at once, and QEMU still writes then. */
+	if (!options->under_keeper) {
+		sd_event_add_signal(program->event, NULL, SIGTERM, terminate, program);
+		sd_event_add_signal(program->event, NULL, SIGINT, terminate, program);
+	}
 	ret = sd_event_add_io(program->event, NULL, io_threads_control_fd(program->threads),
 			      EPOLLIN, run_control_calls, program->threads);
 	if (ret < 0)

@@ -39,11 +39,13 @@ static const char *state_word(const struct request_domain *target)
 	return "running";
 }
 
-/* What an administrator has to know beyond the state of each disk, or NULL. */
-static const char *find_problem(const struct metadata *metadata, struct json_object *status)
+/* What an administrator has to know beyond the state of each disk, or NULL; to be freed. */
+static char *find_problem(const struct metadata *metadata, struct json_object *status)
 {
 	struct json_object *process = json_child(status, "controller", json_type_object);
+	const char *reason = json_string_or(process, "reason", NULL);
 	bool placed = false;
+	char *problem;
 	size_t i;
 
 	for (i = 0; i < metadata->controller_count; i++)
@@ -51,12 +53,16 @@ static const char *find_problem(const struct metadata *metadata, struct json_obj
 	if (!placed)
 		return NULL;
 	if (!status)
-		return _("its virtnvme-keeper has ended and the guest has lost its NVMe disks; "
-			 "destroy the domain and start it again");
-	if (string_equal(json_string_or(process, "state", ""), "failed"))
-		return _("its virtnvme-controller has ended and the guest has lost its NVMe disks; "
-			 "destroy the domain and start it again");
-	return NULL;
+		return strdup(_("its virtnvme-keeper has ended and the guest has lost its NVMe "
+				"disks; destroy the domain and start it again"));
+	if (!string_equal(json_string_or(process, "state", ""), "failed"))
+		return NULL;
+	if (asprintf(&problem,
+		     _("the guest has lost its NVMe disks, %s; destroy the domain and start it "
+		       "again"),
+		     reason ? reason : _("its virtnvme-controller has ended")) < 0)
+		return NULL;
+	return problem;
 }
 
 static void list_one(virDomainPtr dom, struct json_object *list)
@@ -182,7 +188,7 @@ int request_info(struct json_object *arguments, struct json_object **ret_result,
 	struct json_object *controllers = json_object_new_array();
 	_cleanup_metadata_ struct metadata *metadata = NULL;
 	_cleanup_json_ struct json_object *status = NULL;
-	const char *problem = NULL;
+	_cleanup_free_ char *problem = NULL;
 	size_t i;
 	int r;
 

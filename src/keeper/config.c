@@ -84,6 +84,8 @@ int keeper_config_parse(struct json_object *json, struct keeper_config *ret, str
 		return -EINVAL;
 	config.log_dir = json_string_or(json, "log_dir", VIRTNVME_LOG_DIR);
 	config.peer_pidfile = json_string_or(json, "peer_pidfile", NULL);
+	config.failed_program =
+		json_string_or(json, "failed_program", VIRTNVME_PROGRAM_DIR "/virtnvme-failed");
 	config.controller_user = json_string_or(json, "controller_user", VIRTNVME_CONTROLLER_USER);
 	if (parse_number(json, "io_threads", 1, MAX_IO_THREADS, &number, errp) < 0)
 		return -EINVAL;

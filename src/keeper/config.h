@@ -14,7 +14,7 @@ struct keeper_config {
 	uid_t uid;
 	gid_t gid;
 	const char *peer_pidfile; /* NULL: the first process that connects is the domain's */
-	const char *controller_program, *controller_user;
+	const char *controller_program, *failed_program, *controller_user;
 	unsigned io_threads;
 	bool without_uring; /* a disk of the start has io="threads"; decided for all disks */
 	bool incoming;	    /* a migration comes: the images are locked when it has */

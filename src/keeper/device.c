@@ -16,6 +16,8 @@ struct step {
 	uint32_t nsid;	   /* of the namespace it is about; 0: the device itself */
 	bool whole_device; /* go on with the next namespace */
 	bool undo;	   /* a namespace that is not accepted is dropped */
+	bool patient;	   /* a controller that dies is not the end of it */
+	const char *retry; /* what the successor is asked again; NULL: it knows already */
 	device_done done;
 	void *opaque;
 };
@@ -97,14 +99,15 @@ static void on_client_closed(void *opaque)
 	log_info("nvme%u: QEMU has closed the connection", device->config.index);
 }
 
-/* The process ends as well, or has: supervise.c will say so. */
+/* At the end of file the process ends as well, or has, or will say that it has ended the device. */
 static void on_controller_closed(void *opaque, const char *why)
 {
 	struct device *device = opaque;
 
-	if (device->removing)
+	if (device->removing || !why)
 		return;
-	log_error("nvme%u: the controller is lost: %s", device->config.index, why);
+	log_error("nvme%u: the controller broke a rule: %s", device->config.index, why);
+	supervisor_distrust(device->supervisor, why);
 }
 
 static const struct relay_ops relay_ops = { on_client_closed, on_controller_closed };
@@ -191,14 +194,19 @@ void device_free(struct device *device)
  * Calls to the controller
  */
 
+static void end_step(struct step *step, struct json_object *result, const struct error *err)
+{
+	if (err && step->undo)
+		drop_namespace(step->device, step->nsid);
+	step->done(step->opaque, result, err);
+	free(step);
+}
+
 /* One that cannot even be made is answered like one that failed. */
 static void fail_step(struct step *step, struct error *err)
 {
-	if (step->undo)
-		drop_namespace(step->device, step->nsid);
-	step->done(step->opaque, NULL, err);
+	end_step(step, NULL, err);
 	error_free(err);
-	free(step);
 }
 
 static struct step *new_step(struct device *device, uint32_t nsid, device_done done, void *opaque)
@@ -236,7 +244,8 @@ static struct json_object *namespace_arguments(const struct device *device, uint
 	struct json_object *arguments = json_object_new_object();
 
 	json_add_u64(arguments, "index", device->config.index);
-	json_add_u64(arguments, "nsid", nsid);
+	if (nsid)
+		json_add_u64(arguments, "nsid", nsid);
 	return arguments;
 }
 
@@ -263,11 +272,34 @@ static void send_namespace(struct step *step, struct device_namespace *ns)
 	fd_close_all(fds, fd_count);
 }
 
-static void on_step(void *opaque, struct json_object *result, const struct error *err)
+/* Its controller has died, and a successor has every device and namespace in the keeper's lists. */
+static void resume_step(void *opaque, const struct error *err)
 {
 	struct step *step = opaque;
 	struct device_namespace *ns = find_namespace(step->device, step->nsid);
+	_cleanup_json_ struct json_object *result = NULL;
 
+	if (err) {
+		end_step(step, NULL, err);
+	} else if (step->retry) {
+		call(step, step->retry, namespace_arguments(step->device, step->nsid), NULL, 0);
+	} else {
+		result = json_object_new_object();
+		if (ns)
+			json_add_u64(result, "capacity", ns->capacity);
+		end_step(step, result, NULL);
+	}
+}
+
+static void on_step(void *opaque, struct json_object *result, const struct error *err)
+{
+	struct step *step = opaque;
+	struct supervisor *supervisor = step->device->supervisor;
+	struct device_namespace *ns = find_namespace(step->device, step->nsid);
+
+	if (err && step->patient && supervisor_lost(supervisor) &&
+	    supervisor_wait(supervisor, resume_step, step))
+		return;
 	if (err) {
 		_cleanup_error_ struct error *named = NULL;
 
@@ -276,10 +308,7 @@ static void on_step(void *opaque, struct json_object *result, const struct error
 			error_set(&named, err->code, "%s: %s", ns->config.path, error_message(err));
 			err = named;
 		}
-		if (step->undo)
-			drop_namespace(step->device, step->nsid);
-		step->done(step->opaque, NULL, err);
-		free(step);
+		end_step(step, NULL, err);
 		return;
 	}
 	if (ns)
@@ -294,8 +323,7 @@ static void on_step(void *opaque, struct json_object *result, const struct error
 			return;
 		}
 	}
-	step->done(step->opaque, result, NULL);
-	free(step);
+	end_step(step, result, NULL);
 }
 
 int device_lock_images(struct device *device, struct error **errp)
@@ -329,8 +357,10 @@ void device_start(struct device *device, unsigned flags, device_done done, void 
 	struct error *err = NULL;
 	int bulk, r;
 
-	step->whole_device = true;
-	r = relay_attach(device->relay, device->supervisor->generation, &channel, &bulk);
+	step->whole_device = !(flags & DEVICE_BARE);
+	step->patient = flags & DEVICE_PATIENT;
+	r = relay_attach(device->relay, device->supervisor->generation, flags & DEVICE_BARE,
+			 &channel, &bulk);
 	if (r < 0) {
 		error_set_errno(&err, -r, _("cannot connect nvme%u to the controller"),
 				device->config.index);
@@ -362,22 +392,29 @@ static void on_left(void *opaque, struct json_object *result, const struct error
 
 void device_leave(struct device *device, device_done done, void *opaque)
 {
-	struct json_object *arguments = json_object_new_object();
+	struct json_object *arguments = namespace_arguments(device, 0);
 
 	device->removing = true;
-	json_add_u64(arguments, "index", device->config.index);
 	json_add_bool(arguments, "keep_state", true);
 	call(new_step(device, 0, on_left, new_step(device, 0, done, opaque)), "remove-controller",
 	     arguments, NULL, 0);
 }
 
+/* A request about what the controller has; asked of its successor when it dies meanwhile. */
+static void ask(struct device *device, uint32_t nsid, const char *command, device_done done,
+		void *opaque)
+{
+	struct step *step = new_step(device, nsid, done, opaque);
+
+	step->patient = true;
+	step->retry = command;
+	call(step, command, namespace_arguments(device, nsid), NULL, 0);
+}
+
 void device_remove(struct device *device, device_done done, void *opaque)
 {
-	struct json_object *arguments = json_object_new_object();
-
 	device->removing = true;
-	json_add_u64(arguments, "index", device->config.index);
-	call(new_step(device, 0, done, opaque), "remove-controller", arguments, NULL, 0);
+	ask(device, 0, "remove-controller", done, opaque);
 }
 
 void device_add_namespace(struct device *device, struct json_object *json, device_done done,
@@ -394,6 +431,7 @@ void device_add_namespace(struct device *device, struct json_object *json, devic
 	}
 	step->nsid = ns->config.nsid;
 	step->undo = true;
+	step->patient = true;
 	send_namespace(step, ns);
 }
 
@@ -424,8 +462,7 @@ void device_remove_namespace(struct device *device, uint32_t nsid, device_done d
 		return;
 	}
 	outer = new_step(device, nsid, done, opaque);
-	call(new_step(device, nsid, on_namespace_removed, outer), "remove-namespace",
-	     namespace_arguments(device, nsid), NULL, 0);
+	ask(device, nsid, "remove-namespace", on_namespace_removed, outer);
 }
 
 void device_resize_namespace(struct device *device, uint32_t nsid, device_done done, void *opaque)
@@ -434,6 +471,5 @@ void device_resize_namespace(struct device *device, uint32_t nsid, device_done d
 		no_namespace(device, nsid, done, opaque);
 		return;
 	}
-	call(new_step(device, nsid, done, opaque), "resize-namespace",
-	     namespace_arguments(device, nsid), NULL, 0);
+	ask(device, nsid, "resize-namespace", done, opaque);
 }

@@ -40,13 +40,7 @@ struct device_options {
 	bool unlocked; /* the image locks are another host's, until device_lock_images() */
 };
 
-/* How a controller takes a device over that has a state. */
-enum device_start_flags {
-	DEVICE_FROZEN = 1 << 0, /* it does nothing of the guest's before it is told to thaw */
-	DEVICE_POISON = 1 << 1, /* the commands that its predecessor had in hand are failed */
-};
-
-/* Told once, later; @err: NULL on success, and borrowed like @result. */
+/* Told once, later, and whatever happens to the controller meanwhile; @err: NULL on success, and borrowed like @result. */
 typedef void (*device_done)(void *opaque, struct json_object *result, const struct error *err);
 
 /** device_new() - open its images, lock them, make its socket; the controller does not know it yet.
@@ -63,7 +57,7 @@ void device_unlock_images(struct device *device);
 
 /**
  * device_start() - add it, with its namespaces, to the controller of the moment
- * @flags: DEVICE_FROZEN and DEVICE_POISON
+ * @flags: enum device_start_flags
  *
  * For a first generation as for a successor, which gets the state file and what the relay
  * remembers.

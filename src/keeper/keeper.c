@@ -21,8 +21,8 @@
  * loop when the process has ended. Only then are the images unlocked: nobody may open an image
  * that is still written to.
  *
- * An error of the guest's I/O is the controller's business; a controller that dies is not the end
- * of the keeper, which goes on holding images and sockets as long as QEMU lives.
+ * An error of the guest's I/O is the controller's business; a controller that dies has a successor
+ * (supervise.c), and this one holds what must outlive them as long as QEMU lives.
  */
 #define START_TIMEOUT_US (20u * 1000000)
 
@@ -110,13 +110,30 @@ static void end_start(struct keeper *keeper, const struct error *err)
 	keeper_report(&keeper->ready_fd, NULL);
 }
 
-static void on_device_started(void *opaque, struct json_object *result, const struct error *err)
+static void on_device_adopted(void *opaque, struct json_object *result, const struct error *err)
 {
 	struct keeper *keeper = opaque;
 
-	keeper->starting--;
-	if (err || keeper->starting == 0)
-		end_start(keeper, err);
+	keeper->adopting--;
+	if (err || keeper->adopting == 0)
+		supervisor_adopted(&keeper->supervisor, err);
+}
+
+/* A new controller process: the first, a successor, or what stands in for one. */
+static void adopt_devices(void *opaque, unsigned flags)
+{
+	struct keeper *keeper = opaque;
+	struct device *device;
+
+	if (migration_is_frozen(keeper->migration))
+		flags |= DEVICE_FROZEN;
+	/* One more, so that the last word is not said while the others are being asked. */
+	keeper->adopting = 1;
+	for (device = keeper->devices; device; device = device->next) {
+		keeper->adopting++;
+		device_start(device, flags, on_device_adopted, keeper);
+	}
+	on_device_adopted(keeper, NULL, NULL);
 }
 
 static int on_start_timer(sd_event_source *source, uint64_t usec, void *opaque)
@@ -135,28 +152,47 @@ static void on_peer_gone(void *opaque)
 	keeper_stop(opaque, "QEMU has ended");
 }
 
-static void on_controller_ended(void *opaque, bool expected)
+static void on_settled(void *opaque, const struct error *err, bool lost)
 {
 	struct keeper *keeper = opaque;
 	struct device *device;
 
-	if (keeper->phase == KEEPER_STOPPING) {
-		sd_event_exit(keeper->event, 0);
-		return;
-	}
-	if (keeper->phase == KEEPER_STARTING) {
-		_cleanup_error_ struct error *err = NULL;
-
-		error_set(&err, EIO, _("the controller process ended at once; see the log"));
+	if (keeper->phase == KEEPER_STARTING)
 		end_start(keeper, err);
+	if (keeper->phase != KEEPER_RUNNING || !lost)
 		return;
-	}
 	/* Nobody will answer: a closed connection tells QEMU so at once, instead of having every
 	 * access wait for its timeout with the guest standing still. */
 	log_error("the domain's NVMe disks are gone until it is started again");
 	for (device = keeper->devices; device; device = device->next)
 		relay_close_client(device->relay);
 }
+
+/* The client did what the protocol forbids, and has been served for the last time. */
+static void on_controller_event(void *opaque, const char *event, struct json_object *data)
+{
+	struct keeper *keeper = opaque;
+	struct device *device = keeper_find_device(keeper, json_u64_or(data, "index", UINT64_MAX));
+
+	if (!string_equal(event, "closed") || !device || !relay_has_client(device->relay))
+		return;
+	log_error("nvme%u: the controller has closed the connection", device->config.index);
+	relay_close_client(device->relay);
+}
+
+static void on_controller_stopped(void *opaque)
+{
+	struct keeper *keeper = opaque;
+
+	sd_event_exit(keeper->event, 0);
+}
+
+static const struct supervisor_ops supervisor_ops = {
+	.adopt = adopt_devices,
+	.settled = on_settled,
+	.event = on_controller_event,
+	.stopped = on_controller_stopped,
+};
 
 static int on_sigterm(sd_event_source *source, const struct signalfd_siginfo *info, void *opaque)
 {
@@ -251,7 +287,6 @@ static int make_devices(struct keeper *keeper, struct error **errp)
 int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_config *config,
 		 int ready_fd, struct error **errp)
 {
-	struct device *device;
 	int r;
 
 	*keeper = (struct keeper){ .event = event, .config = *config, .ready_fd = ready_fd };
@@ -262,7 +297,7 @@ int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_con
 	if (!keeper->migration)
 		return error_set_errno(errp, ENOMEM, _("cannot start"));
 	peer_init(&keeper->peer, event, keeper->config.peer_pidfile, on_peer_gone, keeper);
-	supervisor_init(&keeper->supervisor, event, &keeper->config, on_controller_ended, keeper);
+	supervisor_init(&keeper->supervisor, event, &keeper->config, &supervisor_ops, keeper);
 	r = sd_event_add_signal(event, &keeper->sigterm, SIGTERM, on_sigterm, keeper);
 	if (r >= 0)
 		r = sd_event_add_time_relative(event, &keeper->start_timer, CLOCK_MONOTONIC,
@@ -274,19 +309,7 @@ int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_con
 	keeper->requests = requests_new(keeper, errp);
 	if (!keeper->requests)
 		return -EIO;
-	r = supervisor_start(&keeper->supervisor, errp);
-	if (r < 0)
-		return r;
-	/* One more, so that the last word is not said while the others are being asked. */
-	keeper->starting = 1;
-	for (device = keeper->devices; device && keeper->phase == KEEPER_STARTING;
-	     device = device->next) {
-		keeper->starting++;
-		device_start(device, migration_is_frozen(keeper->migration) ? DEVICE_FROZEN : 0,
-			     on_device_started, keeper);
-	}
-	on_device_started(keeper, NULL, NULL);
-	return 0;
+	return supervisor_start(&keeper->supervisor, errp);
 }
 
 void keeper_stop(struct keeper *keeper, const char *why)
@@ -301,10 +324,7 @@ void keeper_stop(struct keeper *keeper, const char *why)
 		relay_close_client(device->relay);
 	monitor_free(steal_pointer(keeper->monitor));
 	vmstate_free(steal_pointer(keeper->vmstate));
-	if (keeper->supervisor.state == CONTROLLER_RUNNING)
-		supervisor_stop(&keeper->supervisor);
-	else
-		sd_event_exit(keeper->event, 0);
+	supervisor_stop(&keeper->supervisor);
 }
 
 void keeper_done(struct keeper *keeper)

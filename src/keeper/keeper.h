@@ -28,7 +28,7 @@ struct keeper {
 	struct migration *migration;
 	struct hand_over *hand_over;
 	struct requests *requests;
-	unsigned starting; /* devices that the controller has not accepted yet */
+	unsigned adopting; /* devices that the controller has not accepted yet */
 	sd_event_source *start_timer, *sigterm;
 };
 

@@ -3,6 +3,7 @@ noinst_LIBRARIES += src/libkeeper.a
 src_libkeeper_a_SOURCES = \
 	src/keeper/blob.c src/keeper/blob.h \
 	src/keeper/config.c src/keeper/config.h \
+	src/keeper/crash-policy.c src/keeper/crash-policy.h \
 	src/keeper/device.c src/keeper/device.h \
 	src/keeper/faults.c src/keeper/faults.h \
 	src/keeper/fd-store.c src/keeper/fd-store.h \
@@ -22,6 +23,7 @@ src_libkeeper_a_SOURCES = \
 	src/keeper/monitor.c src/keeper/monitor.h \
 	src/keeper/pci-half.c src/keeper/pci-half.h \
 	src/keeper/peer.c src/keeper/peer.h \
+	src/keeper/process.c src/keeper/process.h \
 	src/keeper/relay.c src/keeper/relay.h \
 	src/keeper/qtest.c src/keeper/qtest.h \
 	src/keeper/relay-channel.c \

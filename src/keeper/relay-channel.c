@@ -17,13 +17,15 @@ void relay_channel_close(struct relay *relay)
 	relay->channel_source = sd_event_source_disable_unref(relay->channel_source);
 	if (relay->channel >= 0)
 		close(steal_fd(&relay->channel));
+	relay->broken = false;
 }
 
 void relay_channel_broken(struct relay *relay, const char *why)
 {
-	if (relay->channel < 0)
+	if (relay->channel < 0 || relay->broken)
 		return;
-	relay_detach(relay);
+	relay->broken = true;
+	relay->channel_source = sd_event_source_disable_unref(relay->channel_source);
 	relay->ops->controller_closed(relay->opaque, why);
 }
 
@@ -57,6 +59,8 @@ void relay_channel_write(struct relay *relay)
 {
 	int r = 0;
 
+	if (relay->broken)
+		return;
 	while (relay->channel >= 0 && relay->restore) {
 		struct stored_message *message = relay->restore;
 
@@ -165,17 +169,15 @@ static const char *check_command(struct relay *relay)
 	return NULL;
 }
 
-/* @fds: owned from here on. */
-static const char *handle_datagram(struct relay *relay, size_t size, const int *fds,
-				   size_t fd_count)
+/* NULL, or what is wrong. *ret_drop: there is nothing to send on. A dead controller's commands are
+ * not sent on. */
+static const char *check_datagram(struct relay *relay, size_t size, size_t fd_count, bool dead,
+				  bool *ret_drop)
 {
 	const struct relay_frame *frame = &relay->datagram.frame;
-	const struct message_header *header = &relay->datagram.header;
-	const char *wrong = NULL;
-	bool drop = false;
+	const char *wrong;
 
-	memcpy(relay->out.fds, fds, fd_count * sizeof(int));
-	relay->out.fd_count = fd_count;
+	*ret_drop = true;
 	if (size < sizeof(*frame))
 		return "short frame";
 	if (frame->kind == RELAY_ACK) {
@@ -188,54 +190,130 @@ static const char *handle_datagram(struct relay *relay, size_t size, const int *
 	if (frame->kind != RELAY_MESSAGE)
 		return "unknown frame";
 	wrong = check_frame(relay, size, fd_count);
-	if (!wrong && (header->flags & MESSAGE_TYPE) == MESSAGE_REPLY)
-		wrong = check_reply(relay, &drop);
-	else if (!wrong)
-		wrong = check_command(relay);
 	if (wrong)
 		return wrong;
-	relay->out.header = *header;
-	relay->out.size = header->size - sizeof(*header);
-	relay->out.done = 0;
-	relay->out.in_ring = frame->flags & RELAY_FLAG_BULK;
-	relay->out.release = frame->bulk_release;
-	relay->out.payload =
-		relay->out.in_ring ? relay->bulk_map + frame->bulk_offset : relay->datagram.payload;
-	relay->out.active = true;
-	if (drop || relay->client < 0)
-		relay_client_finish_out(relay);
+	if ((relay->datagram.header.flags & MESSAGE_TYPE) == MESSAGE_REPLY)
+		return check_reply(relay, ret_drop);
+	*ret_drop = dead;
+	return dead ? NULL : check_command(relay);
+}
+
+/* The message in the datagram, its payload where the controller put it; @fds are its own. */
+static struct relay_out make_out(struct relay *relay, const int *fds, size_t fd_count)
+{
+	const struct relay_frame *frame = &relay->datagram.frame;
+	struct relay_out out = {
+		.active = true,
+		.header = relay->datagram.header,
+		.size = relay->datagram.header.size - RELAY_HEADER_SIZE,
+		.in_ring = frame->flags & RELAY_FLAG_BULK,
+		.release = frame->bulk_release,
+		.fd_count = fd_count,
+	};
+
+	memcpy(out.fds, fds, fd_count * sizeof(int));
+	out.payload = out.in_ring ? relay->bulk_map + frame->bulk_offset : relay->datagram.payload;
+	return out;
+}
+
+/*
+ * The next datagram: 1; 0 when there is none; or -errno as of the channel.
+ * @ret: not active when it is no message
+ * @ret_drop: the message is not to be sent on
+ * @ret_wrong: the rule that it breaks, or NULL
+ */
+static int read_datagram(struct relay *relay, bool dead, struct relay_out *ret, bool *ret_drop,
+			 const char **ret_wrong)
+{
+	struct iovec iov = { &relay->datagram, sizeof(relay->datagram) };
+	int fds[RELAY_MAX_FDS];
+	size_t count = 0;
+	ssize_t n;
+
+	ret->active = false;
+	n = fd_receive(relay->channel, &iov, 1, fds, ARRAY_SIZE(fds), &count, MSG_DONTWAIT);
+	if (n <= 0)
+		return n == -EAGAIN ? 0 : n == 0 ? -ECONNRESET : n;
+	*ret_wrong = check_datagram(relay, n, count, dead, ret_drop);
+	if (*ret_wrong || relay->datagram.frame.kind != RELAY_MESSAGE)
+		fd_close_all(fds, count);
 	else
-		relay_client_write(relay);
-	return NULL;
+		*ret = make_out(relay, fds, count);
+	return 1;
 }
 
 static void read_channel(struct relay *relay)
 {
 	int i;
 
-	for (i = 0; i < RELAY_PER_RUN && relay->channel >= 0 && relay_channel_wanted(relay); i++) {
-		struct iovec iov = { &relay->datagram, sizeof(relay->datagram) };
-		int fds[RELAY_MAX_FDS];
-		const char *wrong;
-		size_t count = 0;
-		ssize_t n;
+	for (i = 0; i < RELAY_PER_RUN && !relay->broken && relay_channel_wanted(relay); i++) {
+		const char *wrong = NULL;
+		bool drop;
+		int r = read_datagram(relay, false, &relay->out, &drop, &wrong);
 
-		n = fd_receive(relay->channel, &iov, 1, fds, ARRAY_SIZE(fds), &count, MSG_DONTWAIT);
-		if (n == -EAGAIN)
+		if (r == 0)
 			return;
-		if (n <= 0) {
-			relay_channel_broken(relay, n == 0 || n == -ECONNRESET
-							    ? "it closed the channel"
-							    : strerror(-n));
-			return;
-		}
-		wrong = handle_datagram(relay, n, fds, count);
-		if (wrong) {
-			relay_client_finish_out(relay);
+		if (r < 0 && r != -ECONNRESET)
+			wrong = strerror(-r);
+		if (r < 0 || wrong) {
 			relay_channel_broken(relay, wrong);
 			return;
 		}
+		if (!relay->out.active)
+			continue;
+		if (drop || relay->client < 0)
+			relay_client_finish_out(relay);
+		else
+			relay_client_write(relay);
 	}
+}
+
+/* Its payload is to outlive where it is. */
+static bool keep(struct relay_out *out)
+{
+	if (!out->active || out->copy)
+		return true;
+	out->copy = malloc(out->size + 1);
+	if (!out->copy)
+		return false;
+	memcpy(out->copy, out->payload, out->size);
+	out->payload = out->copy;
+	out->in_ring = false;
+	return true;
+}
+
+bool relay_channel_drain(struct relay *relay)
+{
+	const char *wrong = NULL;
+	struct relay_out out;
+	bool drop;
+
+	if (!keep(&relay->out))
+		return false;
+	while (!relay->broken && read_datagram(relay, true, &out, &drop, &wrong) > 0 && !wrong) {
+		struct relay_out *late;
+
+		if (!out.active)
+			continue;
+		late = !drop && relay->client >= 0 && keep(&out) ? malloc(sizeof(*late)) : NULL;
+		if (!late) {
+			fd_close_all(out.fds, out.fd_count);
+			free(out.copy);
+			if (!drop && relay->client >= 0)
+				return false;
+			continue;
+		}
+		*late = out;
+		late->next = NULL;
+		*relay->late_end = late;
+		relay->late_end = &late->next;
+	}
+	/* Whether or not something is being written: the next one takes its place in any case. */
+	if (relay->late && !relay->out.active)
+		relay_client_finish_out(relay);
+	if (relay->out.active)
+		relay_client_write(relay);
+	return true;
 }
 
 int relay_channel_event(sd_event_source *source, int fd, uint32_t revents, void *opaque)
@@ -247,7 +325,7 @@ int relay_channel_event(sd_event_source *source, int fd, uint32_t revents, void 
 	if (revents & EPOLLIN)
 		read_channel(relay);
 	else if (revents & (EPOLLHUP | EPOLLERR) && relay_channel_wanted(relay))
-		relay_channel_broken(relay, "it closed the channel");
+		relay_channel_broken(relay, NULL);
 	relay_resume(relay);
 	return 0;
 }

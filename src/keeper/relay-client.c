@@ -44,12 +44,21 @@ void relay_client_finish_out(struct relay *relay)
 	relay->out.copy = NULL;
 	relay->out.in_ring = false;
 	relay->out.active = false;
+	if (relay->late) {
+		struct relay_out *next = relay->late;
+
+		relay->out = *next;
+		relay->late = next->next;
+		if (!relay->late)
+			relay->late_end = &relay->late;
+		free(next);
+	}
 }
 
 void relay_client_write(struct relay *relay)
 {
 	struct iovec iov[2];
-	size_t parts = 0, total = RELAY_HEADER_SIZE + relay->out.size;
+	size_t parts = 0;
 
 	while (relay->out.active) {
 		size_t done = relay->out.done, into = 0;
@@ -70,14 +79,16 @@ void relay_client_write(struct relay *relay)
 		/* The kernel takes a page or more, or nothing: to QEMU a header in two parts is the
 		 * end of the connection. Reading will then tell that it is over. */
 		if (n < 0 || (done == 0 && (size_t)n < RELAY_HEADER_SIZE)) {
-			relay_client_finish_out(relay);
+			do
+				relay_client_finish_out(relay);
+			while (relay->out.active);
 			shutdown(relay->client, SHUT_RDWR);
 			return;
 		}
 		fd_close_all(relay->out.fds, relay->out.fd_count);
 		relay->out.fd_count = 0;
 		relay->out.done += n;
-		if (relay->out.done == total)
+		if (relay->out.done == RELAY_HEADER_SIZE + relay->out.size)
 			relay_client_finish_out(relay);
 	}
 }

@@ -24,19 +24,18 @@ void relay_generation_forget(struct relay *relay)
 
 void relay_detach(struct relay *relay)
 {
+	bool kept = true;
+
+	if (relay->channel >= 0) {
+		kept = relay_channel_drain(relay);
+		relay_channel_acknowledged(relay, 0);
+	}
 	relay_channel_close(relay);
 	relay_generation_forget(relay);
-	/* The ring begins anew with the next generation, this message must go on. */
-	if (relay->out.active && relay->out.in_ring) {
-		relay->out.copy = malloc(relay->out.size);
-		if (!relay->out.copy) {
-			log_error("nvme%u: no memory for the rest of a message", relay->index);
-			relay_close_client(relay);
-			return;
-		}
-		memcpy(relay->out.copy, relay->out.payload, relay->out.size);
-		relay->out.payload = relay->out.copy;
-		relay->out.in_ring = false;
+	if (!kept) {
+		log_error("nvme%u: no memory for the rest of a message", relay->index);
+		relay_close_client(relay);
+		return;
 	}
 	relay_update_events(relay);
 }
@@ -89,12 +88,13 @@ static int send_hello(struct relay *relay)
 	return n < 0 ? n : 0;
 }
 
-int relay_attach(struct relay *relay, unsigned generation, int *ret_channel, int *ret_bulk)
+int relay_attach(struct relay *relay, unsigned generation, bool bare, int *ret_channel,
+		 int *ret_bulk)
 {
 	_cleanup_close_ int theirs = -1;
 	int pair[2], r;
 
-	if (!fd_store_complete(relay->fd_store))
+	if (!bare && !fd_store_complete(relay->fd_store))
 		return -ENOTRECOVERABLE;
 	relay_detach(relay);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)

@@ -41,12 +41,13 @@ struct relay_reverse {
 	uint16_t next_free;
 };
 
-/* The message that is being written to the client. */
+/* A message to the client. */
 struct relay_out {
+	struct relay_out *next;
 	bool active;
 	struct message_header header;
 	const char *payload;
-	char *copy; /* payload, when it had to outlive the ring */
+	char *copy; /* payload, when it had to outlive the ring and the datagram */
 	size_t size, done;
 	int fds[RELAY_MAX_FDS];
 	size_t fd_count;
@@ -70,6 +71,7 @@ struct relay {
 	struct stored_message *in; /* NULL: the header is being read */
 
 	int channel; /* -1: no controller */
+	bool broken; /* the channel is open and not used any more */
 	sd_event_source *channel_source;
 	uint32_t channel_events;
 	uint32_t generation;
@@ -88,7 +90,8 @@ struct relay {
 	struct relay_reverse reverse[RELAY_MAX_REVERSE];
 	uint16_t reverse_free; /* head of the list; RELAY_MAX_REVERSE: none */
 
-	struct relay_out out;
+	struct relay_out out;		    /* the one that is being written */
+	struct relay_out *late, **late_end; /* answers of a dead controller that are still to be */
 	struct relay_datagram datagram;
 };
 
@@ -111,7 +114,8 @@ void relay_client_read(struct relay *relay);
 /** relay_client_write() - go on with relay->out */
 void relay_client_write(struct relay *relay);
 
-/** relay_client_finish_out() - relay->out is written, or dropped */
+/** relay_client_finish_out() - relay->out is written, or dropped; the next late one takes its
+ * place */
 void relay_client_finish_out(struct relay *relay);
 
 /** relay_client_gone() - cut the client off; @why: NULL when it has gone by itself */
@@ -133,7 +137,11 @@ void relay_channel_write(struct relay *relay);
  */
 bool relay_channel_acknowledged(struct relay *relay, uint64_t said);
 
-/** relay_channel_broken() - detach the controller and tell the owner; harmless without one */
+/** relay_channel_drain() - the controller is dead: take what it has sent. false: no memory for it
+ */
+bool relay_channel_drain(struct relay *relay);
+
+/** relay_channel_broken() - use the channel no more and tell the owner; harmless the second time */
 void relay_channel_broken(struct relay *relay, const char *why);
 void relay_channel_close(struct relay *relay);
 int relay_channel_event(sd_event_source *source, int fd, uint32_t revents, void *opaque);

@@ -19,7 +19,8 @@
  * To the client: one message at a time is written, straight from where the controller put it (the
  * datagram's buffer or the ring); while it is not written whole, nothing is read from the
  * controller. So there is no queue, and a reply whose command has left the store is either written
- * or is `out`, which outlives the controller.
+ * or is `out`, which outlives the controller, or is `late`: when the controller dies, what it had
+ * sent is taken in one go, for what it has answered has happened.
  *
  * A controller that breaks a rule loses its channel, not the client its connection. A client that
  * breaks one loses the connection.
@@ -37,7 +38,7 @@ void relay_update_events(struct relay *relay)
 			sd_event_source_set_io_events(relay->client_source, events);
 		relay->client_events = events;
 	}
-	if (relay->channel >= 0) {
+	if (relay->channel >= 0 && !relay->broken) {
 		events = (relay_channel_wanted(relay) ? EPOLLIN : 0) |
 			 (relay->restore || relay->store.unsent ? EPOLLOUT : 0);
 		if (events != relay->channel_events)
@@ -48,7 +49,7 @@ void relay_update_events(struct relay *relay)
 
 void relay_resume(struct relay *relay)
 {
-	if (relay->channel >= 0 &&
+	if (relay->channel >= 0 && !relay->broken &&
 	    (relay->store.count > RELAY_ACK_INTERVAL / 2 || relay->store.pieces) &&
 	    !relay_channel_acknowledged(relay, 0))
 		relay_channel_broken(relay, "acknowledges what was never sent");
@@ -75,7 +76,9 @@ void relay_close_client(struct relay *relay)
 		close(steal_fd(&relay->client));
 	relay_channel_close(relay);
 	relay_generation_forget(relay);
-	relay_client_finish_out(relay);
+	do
+		relay_client_finish_out(relay);
+	while (relay->out.active);
 	fd_close_all(relay->in_fds, relay->in_fd_count);
 	relay->in_fd_count = 0;
 	if (relay->in)
@@ -114,6 +117,7 @@ struct relay *relay_new(sd_event *event, unsigned index, const struct relay_ops 
 	relay->channel = -1;
 	relay->bulk_fd = -1;
 	relay->restore_end = &relay->restore;
+	relay->late_end = &relay->late;
 	message_store_init(&relay->store);
 	for (i = 0; i < RELAY_MAX_REVERSE; i++)
 		relay->reverse[i].next_free = i + 1;

@@ -14,8 +14,9 @@ struct relay_ops {
 	/* The client has gone, or was cut off for breaking the protocol. The channel to the
 	 * controller is closed as well. */
 	void (*client_closed)(void *opaque);
-	/* The controller closed its end or broke the protocol: the relay has detached it and keeps
-	 * the client's messages for the next one. */
+	/* The controller closed its end (@why: NULL) or broke the protocol: nothing is taken from it
+	 * or sent to it any more, and the client's messages are kept for the next one. Its channel
+	 * stays open until relay_detach(): the end of it would tell it that the client has gone. */
 	void (*controller_closed)(void *opaque, const char *why);
 };
 
@@ -28,6 +29,7 @@ int relay_set_client(struct relay *relay, int fd);
 
 /**
  * relay_attach() - make the channel to a new generation of the controller
+ * @bare: it is one that does nothing: what could not be remembered does not matter to it
  * @ret_channel: the controller's end, to be sent to it and closed
  * @ret_bulk: the bulk file, to be sent along; still the relay's
  *
@@ -36,9 +38,16 @@ int relay_set_client(struct relay *relay, int fd);
  *
  * Return: 0; -ENOTRECOVERABLE when not everything could be remembered; or -errno.
  */
-int relay_attach(struct relay *relay, unsigned generation, int *ret_channel, int *ret_bulk);
+int relay_attach(struct relay *relay, unsigned generation, bool bare, int *ret_channel,
+		 int *ret_bulk);
 
-/** relay_detach() - the controller is dead; what it has already answered still goes out */
+/**
+ * relay_detach() - the controller is dead
+ *
+ * What it has answered and acknowledged before counts, and its answers still go out: a message that
+ * was handled must not be handled again after later ones. Its own commands that have not been sent
+ * are dropped; it has not seen them acknowledged.
+ */
 void relay_detach(struct relay *relay);
 
 /** relay_close_client() - end the device: both sides are closed; no callback */

@@ -167,9 +167,11 @@ static struct json_object *describe(const struct keeper *keeper, struct json_obj
 	json_add(json, "qemu", part);
 	json_add_string(json, "migration", migration_state_name(keeper->migration));
 	part = json_object_new_object();
-	json_add_u64(part, "pid", keeper->supervisor.pid);
+	json_add_u64(part, "pid", supervisor_pid(&keeper->supervisor));
 	json_add_u64(part, "generation", keeper->supervisor.generation);
 	json_add_string(part, "state", supervisor_state_name(&keeper->supervisor));
+	json_add_u64(part, "restarts", keeper->supervisor.restarts);
+	json_add_string(part, "reason", supervisor_reason(&keeper->supervisor));
 	json_add(json, "controller", part);
 	part = json_object_new_array();
 	for (device = keeper->devices; device; device = device->next)
@@ -189,7 +191,7 @@ static void on_counters(void *opaque, struct json_object *result, const struct e
 static void handle_status(struct keeper *keeper, struct control_request *request,
 			  struct json_object *arguments)
 {
-	if (keeper->supervisor.connection)
+	if (keeper->supervisor.connection && keeper->supervisor.state == CONTROLLER_RUNNING)
 		control_connection_call(keeper->supervisor.connection, "counters", NULL, NULL, 0,
 					on_counters, new_pending(keeper, request, 0));
 	else
@@ -229,7 +231,7 @@ static void handle_add_controller(struct keeper *keeper, struct control_request 
 		control_request_fail(request, err);
 		return;
 	}
-	device_start(device, 0, on_device_added,
+	device_start(device, DEVICE_PATIENT, on_device_added,
 		     new_pending(keeper, request, device->config.index));
 }
 
@@ -331,6 +333,40 @@ static const struct {
 	{ "stop", handle_stop, false },
 };
 
+/* A request that came while no controller was there to be asked. */
+struct delayed {
+	struct keeper *keeper;
+	struct control_request *request;
+	struct json_object *arguments;
+	void (*handle)(struct keeper *keeper, struct control_request *request,
+		       struct json_object *arguments);
+};
+
+static void on_controller_back(void *opaque, const struct error *err)
+{
+	struct delayed *delayed = opaque;
+
+	if (err)
+		fail_copy(delayed->request, err);
+	else
+		delayed->handle(delayed->keeper, delayed->request, delayed->arguments);
+	json_object_put(delayed->arguments);
+	free(delayed);
+}
+
+static void delay(struct keeper *keeper, struct control_request *request,
+		  struct json_object *arguments, size_t handler)
+{
+	struct delayed *delayed = malloc(sizeof(*delayed));
+
+	if (!delayed)
+		abort(); /* the daemon would wait for ever */
+	*delayed = (struct delayed){ keeper, request, json_object_get(arguments),
+				     handlers[handler].handle };
+	if (!supervisor_wait(&keeper->supervisor, on_controller_back, delayed))
+		on_controller_back(delayed, NULL);
+}
+
 static void on_request(void *opaque, struct control_request *request, const char *command,
 		       struct json_object *arguments, int *fds, size_t fd_count)
 {
@@ -354,7 +390,12 @@ static void on_request(void *opaque, struct control_request *request, const char
 				control_request_fail(request, err);
 				return;
 			}
-			handlers[i].handle(keeper, request, arguments);
+			if (handlers[i].changes && keeper->supervisor.state == CONTROLLER_FAILED)
+				fail_copy(request, keeper->supervisor.reason);
+			else if (handlers[i].changes && supervisor_restarting(&keeper->supervisor))
+				delay(keeper, request, arguments, i);
+			else
+				handlers[i].handle(keeper, request, arguments);
 			return;
 		}
 	error_set(&err, EOPNOTSUPP, _("there is no command \"%s\" here"), command);

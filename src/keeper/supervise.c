@@ -3,35 +3,39 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <signal.h>
-#include <stdio.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "base/i18n.h"
 #include "base/log.h"
-#include "control/commands.h"
 
 /*
  * Theory of operation
  *
- * The controller gets nothing by inheritance but its control channel, /dev/null and the log: no
- * environment, no other descriptor. All else comes over the channel. When the keeper dies the
- * channel ends, and so does the controller. It is told which user to become and does so itself,
- * first thing: only root can take the file system away before that (controller/sandbox.c).
+ * A controller may die at any time, and a guest must not notice more than a pause. The pidfd tells;
+ * a successor is started at once, is handed every device and goes on where the state files stop.
+ * All that stands in the way is answered before: calls to the dead process fail, and who made them
+ * for somebody else waits (supervisor_wait()) and asks the successor.
+ *
+ * The successor is made of the same file as the dead one, by a descriptor: a package that was
+ * upgraded meanwhile may have put another version at the path, which need not read the state.
+ *
+ * crash-policy.h says when to give up. Then virtnvme-failed takes the devices over: a guest can
+ * deal with a controller that says that it has failed; one that never answers takes the whole of
+ * QEMU with it. There is no way back from there before the domain's next start: a guest that was
+ * told so has forgotten the queues that are in the state file.
+ *
+ * A controller that hangs is left alone. Whether it is stopped, swapped out or waits for storage
+ * cannot be told from here, and its successor would wait for the same.
  */
-#define CONTROL_FD	3
 #define STOP_TIMEOUT_US (60u * 1000000)
 
 static const char *const state_names[] = {
-	[CONTROLLER_NONE] = "none",	    [CONTROLLER_RUNNING] = "running",
-	[CONTROLLER_STOPPING] = "stopping", [CONTROLLER_STOPPED] = "stopped",
-	[CONTROLLER_FAILED] = "failed",
+	[CONTROLLER_NONE] = "none",	  [CONTROLLER_STARTING] = "starting",
+	[CONTROLLER_RUNNING] = "running", [CONTROLLER_RESTARTING] = "restarting",
+	[CONTROLLER_FAILED] = "failed",	  [CONTROLLER_STOPPING] = "stopping",
+	[CONTROLLER_STOPPED] = "stopped",
 };
 
 const char *supervisor_state_name(const struct supervisor *supervisor)
@@ -39,210 +43,348 @@ const char *supervisor_state_name(const struct supervisor *supervisor)
 	return state_names[supervisor->state];
 }
 
+pid_t supervisor_pid(const struct supervisor *supervisor)
+{
+	return supervisor->process ? supervisor->process->pid : 0;
+}
+
+const char *supervisor_reason(const struct supervisor *supervisor)
+{
+	return supervisor->reason ? supervisor->reason->message : NULL;
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000ull + now.tv_nsec / 1000;
+}
+
+static void set_reason(struct supervisor *supervisor, struct error *err)
+{
+	error_free(supervisor->reason);
+	supervisor->reason = err;
+}
+
 void supervisor_init(struct supervisor *supervisor, sd_event *event,
-		     const struct keeper_config *config, void (*ended)(void *opaque, bool expected),
+		     const struct keeper_config *config, const struct supervisor_ops *ops,
 		     void *opaque)
 {
 	*supervisor = (struct supervisor){
 		.event = event,
 		.config = config,
-		.pidfd = -1,
-		.ended = ended,
+		.ops = ops,
 		.opaque = opaque,
+		.program_fd = -1,
 	};
+	supervisor->waiters_end = &supervisor->waiters;
 }
 
-static void forget_process(struct supervisor *supervisor)
+static void drop_process(struct supervisor *supervisor)
 {
-	supervisor->exit_source = sd_event_source_disable_unref(supervisor->exit_source);
-	supervisor->kill_timer = sd_event_source_disable_unref(supervisor->kill_timer);
-	if (supervisor->pidfd >= 0)
-		close(steal_fd(&supervisor->pidfd));
-	supervisor->pid = 0;
-	if (supervisor->connection)
-		control_connection_free(steal_pointer(supervisor->connection));
+	/* Calls that are open are answered in here, and must find nobody to call. */
+	supervisor->connection = NULL;
+	process_free(steal_pointer(supervisor->process));
+}
+
+/* Those who come while this runs wait for the next time. */
+static void wake_waiters(struct supervisor *supervisor, const struct error *err)
+{
+	struct supervisor_waiter *list = supervisor->waiters;
+
+	supervisor->waiters = NULL;
+	supervisor->waiters_end = &supervisor->waiters;
+	while (list) {
+		struct supervisor_waiter *waiter = list;
+
+		list = waiter->next;
+		waiter->resume(waiter->opaque, err);
+		free(waiter);
+	}
 }
 
 void supervisor_done(struct supervisor *supervisor)
 {
-	if (supervisor->pid > 0) {
-		kill(supervisor->pid, SIGKILL);
-		waitpid(supervisor->pid, NULL, 0);
-	}
-	forget_process(supervisor);
+	_cleanup_error_ struct error *err = NULL;
+
+	supervisor->state = CONTROLLER_STOPPED;
+	supervisor->restart_timer = sd_event_source_disable_unref(supervisor->restart_timer);
+	supervisor->kill_timer = sd_event_source_disable_unref(supervisor->kill_timer);
+	drop_process(supervisor);
+	error_set(&err, ESHUTDOWN, _("the domain is ending"));
+	wake_waiters(supervisor, err);
+	set_reason(supervisor, NULL);
+	if (supervisor->program_fd >= 0)
+		close(steal_fd(&supervisor->program_fd));
 }
 
-/* Only root can give privileges away; anybody else runs it as himself. Looked up here because this
- * is where somebody waits for the sentence. */
-static int check_user(const char *user, struct error **errp)
+bool supervisor_lost(const struct supervisor *supervisor)
 {
-	const struct passwd *entry;
-
-	if (geteuid() != 0)
-		return 0;
-	errno = 0;
-	entry = getpwnam(user);
-	if (!entry && errno && errno != ENOENT && errno != ESRCH)
-		return error_set_errno(errp, errno, _("cannot look up the user %s"), user);
-	if (!entry)
-		return error_set(errp, ENOENT,
-				 _("user %s does not exist; create it with \"useradd --system "
-				   "--shell /usr/sbin/nologin %s\""),
-				 user, user);
-	return 0;
+	return !supervisor->connection ||
+	       control_connection_peer(supervisor->connection, NULL, NULL) < 0;
 }
 
-/* In the child. Only returns when something fails. */
-static void become_controller(const struct keeper_config *config, int control_fd)
+bool supervisor_restarting(const struct supervisor *supervisor)
 {
-	char control_option[32], threads_option[32], user_option[64], journal[80];
-	const char *const arguments[] = { config->controller_program,
-					  control_option,
-					  threads_option,
-					  config->without_uring ? "--io=threads" : "--io=auto",
-					  geteuid() == 0 ? user_option : NULL,
-					  NULL };
-	const char *stream = getenv("JOURNAL_STREAM");
-	const char *environment[] = { NULL, NULL };
-	struct rlimit files;
-	sigset_t none;
-	int null;
-
-	snprintf(control_option, sizeof(control_option), "--control-fd=%d", CONTROL_FD);
-	snprintf(threads_option, sizeof(threads_option), "--io-threads=%u", config->io_threads);
-	if (snprintf(user_option, sizeof(user_option), "--user=%s", config->controller_user) >=
-	    (int)sizeof(user_option)) {
-		errno = ENAMETOOLONG;
-		return;
-	}
-	if (stream &&
-	    snprintf(journal, sizeof(journal), "JOURNAL_STREAM=%s", stream) < (int)sizeof(journal))
-		environment[0] = journal;
-
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
-		return;
-	if (control_fd == CONTROL_FD) {
-		if (fcntl(control_fd, F_SETFD, 0) < 0)
-			return;
-	} else if (dup2(control_fd, CONTROL_FD) < 0) {
-		return;
-	}
-	/* The rest is close-on-exec already, as is the pipe that tells of a failed exec. */
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
-	umask(077);
-	signal(SIGPIPE, SIG_DFL);
-	signal(SIGHUP, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (chdir("/") < 0)
-		return;
-	execve(config->controller_program, (char *const *)arguments, (char *const *)environment);
+	return supervisor->state == CONTROLLER_RESTARTING ||
+	       (supervisor->state == CONTROLLER_RUNNING && supervisor_lost(supervisor));
 }
 
-/* The child's pid, or -errno with a sentence. */
-static int run(const struct keeper_config *config, int control_fd, struct error **errp)
+bool supervisor_wait(struct supervisor *supervisor,
+		     void (*resume)(void *opaque, const struct error *err), void *opaque)
 {
-	_cleanup_close_ int told = -1, teller = -1;
-	int pipe_fds[2], code = 0, r;
-	pid_t pid;
+	struct supervisor_waiter *waiter;
 
-	r = check_user(config->controller_user, errp);
-	if (r < 0)
-		return r;
-	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-		return error_set_errno(errp, errno, _("cannot start the controller"));
-	told = pipe_fds[0];
-	teller = pipe_fds[1];
-	pid = fork();
-	if (pid < 0)
-		return error_set_errno(errp, errno, _("cannot start the controller"));
-	if (pid == 0) {
-		become_controller(config, control_fd);
-		code = errno;
-		fd_write_full(teller, &code, sizeof(code));
-		_exit(127);
-	}
-	close(steal_fd(&teller));
-	if (fd_read_full(told, &code, sizeof(code)) == 0) {
-		waitpid(pid, NULL, 0);
-		return error_set_errno(errp, code, _("cannot run %s"), config->controller_program);
-	}
-	return pid;
+	if (supervisor->state != CONTROLLER_RUNNING && supervisor->state != CONTROLLER_RESTARTING)
+		return false;
+	waiter = calloc(1, sizeof(*waiter));
+	if (!waiter)
+		abort(); /* nobody could be told */
+	waiter->resume = resume;
+	waiter->opaque = opaque;
+	*supervisor->waiters_end = waiter;
+	supervisor->waiters_end = &waiter->next;
+	return true;
 }
 
-static int on_controller_exit(sd_event_source *source, int fd, uint32_t revents, void *opaque)
-{
-	struct supervisor *supervisor = opaque;
-	bool expected = supervisor->state == CONTROLLER_STOPPING;
-	int status = 0;
-
-	waitpid(supervisor->pid, &status, 0);
-	if (WIFSIGNALED(status))
-		log_write(expected ? LOG_NOTICE : LOG_ERR, "controller %d: killed by signal %d",
-			  (int)supervisor->pid, WTERMSIG(status));
-	else
-		log_write(expected ? LOG_INFO : LOG_ERR, "controller %d: exited with status %d",
-			  (int)supervisor->pid, WEXITSTATUS(status));
-	supervisor->state = expected ? CONTROLLER_STOPPED : CONTROLLER_FAILED;
-	forget_process(supervisor);
-	supervisor->ended(supervisor->opaque, expected);
-	return 0;
-}
-
-/* It will exit: that is when we act. */
-static void on_channel_closed(void *opaque)
+static void on_disconnected(void *opaque)
 {
 	struct supervisor *supervisor = opaque;
 
 	supervisor->connection = NULL;
+	/* Most often it has died and the pidfd is about to say so. One that lives on without its
+	 * channel would end its devices in order, as if the guest had gone. */
+	if (supervisor->state != CONTROLLER_STOPPING)
+		process_kill(supervisor->process);
 }
 
-/* The controller serves, it does not ask: role CONTROL_NONE has no commands. */
-static const struct control_handler_ops channel_ops = { .closed = on_channel_closed };
+static void on_event(void *opaque, const char *event, struct json_object *data)
+{
+	struct supervisor *supervisor = opaque;
+
+	supervisor->ops->event(supervisor->opaque, event, data);
+}
+
+static void on_ended(void *opaque, int status);
+
+/* 0 or -errno with a sentence. */
+static int run(struct supervisor *supervisor, const char *program, int program_fd,
+	       struct error **errp)
+{
+	const struct process_options options = {
+		.event = supervisor->event,
+		.config = supervisor->config,
+		.program = program,
+		.program_fd = program_fd,
+		.is_controller = program != supervisor->config->failed_program,
+		.event_sent = on_event,
+		.disconnected = on_disconnected,
+		.ended = on_ended,
+		.opaque = supervisor,
+	};
+
+	supervisor->process = process_start(&options, errp);
+	if (!supervisor->process)
+		return -EIO;
+	supervisor->connection = supervisor->process->connection;
+	supervisor->generation++;
+	return 0;
+}
+
+static void adopt(struct supervisor *supervisor, unsigned flags)
+{
+	supervisor->adopting = true;
+	supervisor->serving_since = 0;
+	if (supervisor->frozen)
+		flags |= DEVICE_FROZEN;
+	supervisor->ops->adopt(supervisor->opaque, flags);
+}
+
+/* There can be no controller any more. */
+static void give_up(struct supervisor *supervisor)
+{
+	_cleanup_error_ struct error *err = NULL;
+	struct error *reason = NULL;
+
+	supervisor->state = CONTROLLER_FAILED;
+	error_set(&reason, EIO, _("the controller process cannot be kept running: %s"),
+		  supervisor_reason(supervisor));
+	set_reason(supervisor, reason);
+	log_error("%s", reason->message);
+	log_error("the guest is told that its NVMe controllers have failed");
+	if (run(supervisor, supervisor->config->failed_program, -1, &err) < 0) {
+		log_error("%s", error_message(err));
+		supervisor->ops->settled(supervisor->opaque, supervisor->reason, true);
+		wake_waiters(supervisor, supervisor->reason);
+		return;
+	}
+	adopt(supervisor, DEVICE_BARE);
+}
+
+static void died(struct supervisor *supervisor, bool fault);
+
+static void restart(struct supervisor *supervisor)
+{
+	struct error *err = NULL;
+
+	supervisor->restarts++;
+	if (run(supervisor, supervisor->config->controller_program, supervisor->program_fd, &err) <
+	    0) {
+		log_error("%s", error_message(err));
+		set_reason(supervisor, err);
+		died(supervisor, false);
+		return;
+	}
+	log_notice("controller %d takes over, generation %u%s", (int)supervisor_pid(supervisor),
+		   supervisor->generation,
+		   supervisor->verdict.poison ? "; commands in hand are failed" : "");
+	adopt(supervisor, supervisor->verdict.poison ? DEVICE_POISON : 0);
+}
+
+static int on_restart_timer(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	struct supervisor *supervisor = opaque;
+
+	supervisor->restart_timer = sd_event_source_disable_unref(supervisor->restart_timer);
+	restart(supervisor);
+	return 0;
+}
+
+/* The reason is set. */
+static void died(struct supervisor *supervisor, bool fault)
+{
+	uint64_t served = supervisor->serving_since ? now_us() - supervisor->serving_since : 0;
+
+	supervisor->state = CONTROLLER_RESTARTING;
+	supervisor->verdict = crash_policy_judge(&supervisor->policy, served, fault);
+	supervisor->serving_since = 0;
+	if (supervisor->verdict.give_up)
+		give_up(supervisor);
+	else if (supervisor->verdict.delay_us == 0 ||
+		 sd_event_add_time_relative(supervisor->event, &supervisor->restart_timer,
+					    CLOCK_MONOTONIC, supervisor->verdict.delay_us, 0,
+					    on_restart_timer, supervisor) < 0)
+		restart(supervisor);
+}
+
+/* Nobody but ourselves ends it; on_ended() follows. */
+static void condemn(struct supervisor *supervisor, const char *why, bool fault)
+{
+	struct error *err = NULL;
+
+	if (supervisor->condemned || !supervisor->process)
+		return;
+	error_set(&err, EIO, "%s", why);
+	set_reason(supervisor, err);
+	supervisor->condemned = true;
+	supervisor->fault = fault;
+	process_kill(supervisor->process);
+}
+
+/* Nobody outside sends the others. */
+static bool is_fault(int status)
+{
+	return !WIFSIGNALED(status) || (WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM);
+}
+
+static void on_ended(void *opaque, int status)
+{
+	struct supervisor *supervisor = opaque;
+	enum controller_state state = supervisor->state;
+	struct error *err = NULL;
+	bool fault;
+
+	log_write(state == CONTROLLER_STOPPING ? LOG_INFO : LOG_ERR, "the controller is gone: %s",
+		  process_describe_end(status));
+	supervisor->adopting = false;
+	supervisor->kill_timer = sd_event_source_disable_unref(supervisor->kill_timer);
+	if (!supervisor->condemned && state != CONTROLLER_FAILED) {
+		error_set(&err, EIO, "%s", process_describe_end(status));
+		set_reason(supervisor, err);
+	}
+	if (state == CONTROLLER_RUNNING)
+		supervisor->state = CONTROLLER_RESTARTING; /* for those who are told now */
+	fault = supervisor->condemned ? supervisor->fault : is_fault(status);
+	supervisor->condemned = false;
+	drop_process(supervisor);
+	switch (state) {
+	case CONTROLLER_STARTING:
+		supervisor->state = CONTROLLER_STOPPED;
+		supervisor->ops->settled(supervisor->opaque, supervisor->reason, true);
+		break;
+	case CONTROLLER_RUNNING:
+	case CONTROLLER_RESTARTING:
+		died(supervisor, fault);
+		break;
+	case CONTROLLER_FAILED:
+		supervisor->ops->settled(supervisor->opaque, supervisor->reason, true);
+		break;
+	default:
+		supervisor->state = CONTROLLER_STOPPED;
+		supervisor->ops->stopped(supervisor->opaque);
+	}
+}
 
 int supervisor_start(struct supervisor *supervisor, struct error **errp)
 {
-	int pair[2], r;
+	const char *program = supervisor->config->controller_program;
+	int r;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return error_set_errno(errp, errno, _("cannot start the controller"));
-	r = run(supervisor->config, pair[1], errp);
-	close(pair[1]);
-	if (r < 0) {
-		close(pair[0]);
+	supervisor->program_fd = open(program, O_RDONLY | O_CLOEXEC);
+	r = run(supervisor, program, supervisor->program_fd, errp);
+	if (r < 0)
 		return r;
-	}
-	supervisor->pid = r;
-	supervisor->generation++;
-	supervisor->state = CONTROLLER_RUNNING;
-	supervisor->pidfd = syscall(SYS_pidfd_open, supervisor->pid, 0);
-	r = supervisor->pidfd < 0 ? -errno : 0;
-	if (r == 0)
-		r = sd_event_add_io(supervisor->event, &supervisor->exit_source, supervisor->pidfd,
-				    EPOLLIN, on_controller_exit, supervisor);
-	supervisor->connection = control_connection_new(supervisor->event, pair[0], CONTROL_NONE,
-							&channel_ops, supervisor);
-	if (r >= 0 && !supervisor->connection)
-		r = -ENOMEM;
-	if (r < 0) {
-		supervisor_done(supervisor);
-		supervisor->state = CONTROLLER_FAILED;
-		return error_set_errno(errp, -r, _("cannot start the controller"));
-	}
-	log_info("controller %d runs, generation %u", (int)supervisor->pid, supervisor->generation);
+	log_info("controller %d runs", (int)supervisor_pid(supervisor));
+	supervisor->state = CONTROLLER_STARTING;
+	adopt(supervisor, 0);
 	return 0;
+}
+
+void supervisor_adopted(struct supervisor *supervisor, const struct error *err)
+{
+	/* It died of it: its end was told, or will be. */
+	if (!supervisor->adopting)
+		return;
+	supervisor->adopting = false;
+	if (err && supervisor->state == CONTROLLER_STARTING) {
+		supervisor->ops->settled(supervisor->opaque, err, false);
+		return;
+	}
+	if (supervisor->state == CONTROLLER_FAILED) {
+		if (err)
+			log_error("%s", err->message);
+		supervisor->ops->settled(supervisor->opaque, supervisor->reason, false);
+		wake_waiters(supervisor, supervisor->reason);
+		return;
+	}
+	if (err && supervisor_lost(supervisor)) {
+		process_kill(supervisor->process); /* it is dying; its end will say more */
+		return;
+	}
+	if (err) {
+		log_error("the controller does not take its devices: %s", err->message);
+		condemn(supervisor, err->message, false);
+		return;
+	}
+	supervisor->state = CONTROLLER_RUNNING;
+	supervisor->serving_since = now_us();
+	supervisor->ops->settled(supervisor->opaque, NULL, false);
+	wake_waiters(supervisor, NULL);
+}
+
+void supervisor_distrust(struct supervisor *supervisor, const char *why)
+{
+	if (supervisor->state == CONTROLLER_RUNNING || supervisor->state == CONTROLLER_RESTARTING)
+		condemn(supervisor, why, true);
 }
 
 static int on_kill_timer(sd_event_source *source, uint64_t usec, void *opaque)
 {
 	struct supervisor *supervisor = opaque;
 
-	log_error("controller %d does not stop and is killed", (int)supervisor->pid);
-	kill(supervisor->pid, SIGKILL);
+	log_error("controller %d does not stop and is killed", (int)supervisor_pid(supervisor));
+	process_kill(supervisor->process);
 	return 0;
 }
 
@@ -252,15 +394,22 @@ static void on_stopped(void *opaque, struct json_object *result, const struct er
 	struct supervisor *supervisor = opaque;
 
 	if (err && err->code != ECANCELED && err->code != ECONNRESET)
-		log_error("controller %d: stop: %s", (int)supervisor->pid, err->message);
-	if (supervisor->connection && (!err || err->code != ECANCELED))
-		control_connection_free(steal_pointer(supervisor->connection));
+		log_error("controller %d: stop: %s", (int)supervisor_pid(supervisor), err->message);
+	if (supervisor->connection && (!err || err->code != ECANCELED)) {
+		supervisor->connection = NULL;
+		control_connection_free(steal_pointer(supervisor->process->connection));
+	}
 }
 
 void supervisor_stop(struct supervisor *supervisor)
 {
-	if (supervisor->state != CONTROLLER_RUNNING)
+	supervisor->restart_timer = sd_event_source_disable_unref(supervisor->restart_timer);
+	supervisor->adopting = false;
+	if (!supervisor->process) {
+		supervisor->state = CONTROLLER_STOPPED;
+		supervisor->ops->stopped(supervisor->opaque);
 		return;
+	}
 	supervisor->state = CONTROLLER_STOPPING;
 	sd_event_add_time_relative(supervisor->event, &supervisor->kill_timer, CLOCK_MONOTONIC,
 				   STOP_TIMEOUT_US, 0, on_kill_timer, supervisor);

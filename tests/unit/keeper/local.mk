@@ -1,4 +1,5 @@
 KEEPER_TESTS = \
+	tests/unit/keeper/test-crash-policy \
 	tests/unit/keeper/test-images \
 	tests/unit/keeper/test-listener \
 	tests/unit/keeper/test-relay \
@@ -7,6 +8,8 @@ check_PROGRAMS += $(KEEPER_TESTS)
 TESTS += $(KEEPER_TESTS)
 KEEPER_TEST_CPPFLAGS = $(UNIT_CPPFLAGS) $(SYSTEMD_CFLAGS)
 
+tests_unit_keeper_test_crash_policy_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
+tests_unit_keeper_test_crash_policy_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
 tests_unit_keeper_test_images_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
 tests_unit_keeper_test_images_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
 tests_unit_keeper_test_listener_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)

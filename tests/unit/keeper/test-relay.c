@@ -86,7 +86,7 @@ static void attach(unsigned generation)
 	int bulk_fd;
 
 	detach();
-	assert_int_equal(relay_attach(relay, generation, &channel, &bulk_fd), 0);
+	assert_int_equal(relay_attach(relay, generation, false, &channel, &bulk_fd), 0);
 	got = receive();
 	assert_non_null(got);
 	assert_int_equal(got->frame.kind, RELAY_HELLO);
@@ -455,6 +455,102 @@ static void successor_gets_what_was_not_acknowledged(void **state)
 	close(event);
 }
 
+/* It died with its answers on the way: what it has answered has happened, in that order. */
+static void answers_of_the_dead_go_out(void **state)
+{
+	struct message_header header;
+	struct received *got;
+	char payload[64] = "", name[2] = "";
+	uint64_t sequence[3];
+	uint16_t i;
+
+	for (i = 0; i < 3; i++)
+		qemu_send(i, REGION_WRITE, 0, NULL, 0, NULL, 0);
+	qemu_send(3, REGION_WRITE, MESSAGE_NO_REPLY, "posted", 6, NULL, 0);
+	run();
+	for (i = 0; i < 3; i++) {
+		got = receive();
+		sequence[i] = got->frame.sequence;
+		name[0] = 'a' + i;
+		if (i < 2)
+			reply_to(got, name, 1);
+	}
+	/* It has handled the posted one, and says so where no datagram is needed. */
+	STORE_RELEASE(((struct relay_bulk *)bulk)->processed, receive()->frame.sequence);
+	attach(2);
+	run();
+	for (i = 0; i < 2; i++) {
+		assert_true(qemu_receive(&header, payload, sizeof(payload)));
+		assert_int_equal(header.id, i);
+		assert_int_equal(payload[0], 'a' + i);
+	}
+	assert_false(qemu_receive(&header, payload, sizeof(payload)));
+	got = receive();
+	assert_int_equal(got->frame.sequence, sequence[2]);
+	reply_to(got, "c", 1);
+	assert_null(receive());
+	run();
+	assert_true(qemu_receive(&header, payload, sizeof(payload)));
+	assert_int_equal(header.id, 2);
+	assert_int_equal(controllers_closed, 0);
+}
+
+/* More answers than the client takes at once, the first one written in part. */
+static void answers_of_the_dead_wait_for_the_client(void **state)
+{
+	static char payload[60000], room[sizeof(payload)];
+	struct message_header header;
+	struct received *got;
+	const uint16_t count = 20;
+	uint16_t i;
+
+	for (i = 0; i < count; i++)
+		qemu_send(i, REGION_READ, 0, NULL, 0, NULL, 0);
+	run();
+	for (i = 0; i < count; i++) {
+		got = receive();
+		memset(payload, i, sizeof(payload));
+		reply_to(got, payload, RELAY_INLINE_MAX - 100);
+		if (i % 4 == 3)
+			run();
+		if (i == count / 2)
+			attach(2);
+		if (i == count / 2)
+			break;
+	}
+	for (i = 0; i < count; i++) {
+		run();
+		if (!qemu_receive(&header, room, sizeof(room))) {
+			got = receive();
+			assert_non_null(got);
+			memset(payload, got->header.id, sizeof(payload));
+			reply_to(got, payload, RELAY_INLINE_MAX - 100);
+			run();
+			assert_true(qemu_receive(&header, room, sizeof(room)));
+		}
+		assert_int_equal(header.id, i);
+		assert_int_equal(header.size, sizeof(header) + RELAY_INLINE_MAX - 100);
+		assert_int_equal(room[0], i);
+		assert_int_equal(room[RELAY_INLINE_MAX - 101], i);
+	}
+	assert_int_equal(controllers_closed, 0);
+}
+
+static void a_broken_channel_stays_open_until_it_is_detached(void **state)
+{
+	controller_send(99, 0, NULL, NULL, 0);
+	expect_channel_closed();
+	/* To the controller the end of it would mean that the client has gone. */
+	qemu_send(1, REGION_READ, 0, NULL, 0, NULL, 0);
+	run();
+	assert_null(receive());
+	relay_detach(relay);
+	assert_int_equal(receive()->size, 0);
+	attach(2);
+	run();
+	assert_int_equal(receive()->header.id, 1);
+}
+
 static void successor_is_told_memory_and_interrupts(void **state)
 {
 	struct message_dma_map map = { sizeof(map), 3, 0, 0x1000, 0x2000 };
@@ -750,6 +846,9 @@ int main(void)
 		TEST(posted_write_is_kept_until_processed),
 		TEST(full_store_stops_reading),
 		TEST(successor_gets_what_was_not_acknowledged),
+		TEST(answers_of_the_dead_go_out),
+		TEST(answers_of_the_dead_wait_for_the_client),
+		TEST(a_broken_channel_stays_open_until_it_is_detached),
 		TEST(successor_is_told_memory_and_interrupts),
 		TEST(ids_of_the_controller_are_its_own),
 		TEST(bulk_goes_through_the_file),

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "keeper/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/i18n.h"
+#include "base/log.h"
+#include "control/commands.h"
+
+/*
+ * Theory of operation
+ *
+ * The controller gets nothing by inheritance but its control channel, /dev/null and the log: no
+ * environment, no other descriptor. All else comes over the channel. When the keeper dies the
+ * channel ends, and so does the controller. It is told which user to become and does so itself,
+ * first thing: only root can take the file system away before that (controller/sandbox.c).
+ */
+#define CONTROL_FD 3
+
+/* Only root can give privileges away; anybody else runs it as himself. Looked up here because this
+ * is where somebody waits for the sentence. */
+static int check_user(const char *user, struct error **errp)
+{
+	const struct passwd *entry;
+
+	if (geteuid() != 0)
+		return 0;
+	errno = 0;
+	entry = getpwnam(user);
+	if (!entry && errno && errno != ENOENT && errno != ESRCH)
+		return error_set_errno(errp, errno, _("cannot look up the user %s"), user);
+	if (!entry)
+		return error_set(errp, ENOENT,
+				 _("user %s does not exist; create it with \"useradd --system "
+				   "--shell /usr/sbin/nologin %s\""),
+				 user, user);
+	return 0;
+}
+
+/* In the child. Only returns when something fails. */
+static void become_program(const struct process_options *options, int control_fd)
+{
+	const struct keeper_config *config = options->config;
+	char control_option[32], threads_option[32], user_option[64], journal[80];
+	const char *arguments[6] = { options->program, control_option };
+	size_t count = 2;
+	const char *stream = getenv("JOURNAL_STREAM");
+	const char *environment[] = { NULL, NULL };
+	struct rlimit files;
+	sigset_t none;
+	int null;
+
+	snprintf(control_option, sizeof(control_option), "--control-fd=%d", CONTROL_FD);
+	snprintf(threads_option, sizeof(threads_option), "--io-threads=%u", config->io_threads);
+	if (snprintf(user_option, sizeof(user_option), "--user=%s", config->controller_user) >=
+	    (int)sizeof(user_option)) {
+		errno = ENAMETOOLONG;
+		return;
+	}
+	if (options->is_controller) {
+		arguments[count++] = threads_option;
+		arguments[count++] = config->without_uring ? "--io=threads" : "--io=auto";
+	}
+	if (geteuid() == 0)
+		arguments[count] = user_option;
+	if (stream &&
+	    snprintf(journal, sizeof(journal), "JOURNAL_STREAM=%s", stream) < (int)sizeof(journal))
+		environment[0] = journal;
+
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+		return;
+	if (control_fd == CONTROL_FD) {
+		if (fcntl(control_fd, F_SETFD, 0) < 0)
+			return;
+	} else if (dup2(control_fd, CONTROL_FD) < 0) {
+		return;
+	}
+	/* The rest is close-on-exec already, as is the pipe that tells of a failed exec. */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	umask(077);
+	signal(SIGPIPE, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (chdir("/") < 0)
+		return;
+	if (options->program_fd >= 0)
+		execveat(options->program_fd, "", (char *const *)arguments,
+			 (char *const *)environment, AT_EMPTY_PATH);
+	/* Of a script the interpreter could not open what is closed by then. */
+	if (options->program_fd < 0 || errno == ENOENT)
+		execve(options->program, (char *const *)arguments, (char *const *)environment);
+}
+
+/* The child's pid, or -errno with a sentence. */
+static int run(const struct process_options *options, int control_fd, struct error **errp)
+{
+	_cleanup_close_ int told = -1, teller = -1;
+	int pipe_fds[2], code = 0, r;
+	pid_t pid;
+
+	r = check_user(options->config->controller_user, errp);
+	if (r < 0)
+		return r;
+	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+		return error_set_errno(errp, errno, _("cannot start %s"), options->program);
+	told = pipe_fds[0];
+	teller = pipe_fds[1];
+	pid = fork();
+	if (pid < 0)
+		return error_set_errno(errp, errno, _("cannot start %s"), options->program);
+	if (pid == 0) {
+		become_program(options, control_fd);
+		code = errno;
+		fd_write_full(teller, &code, sizeof(code));
+		_exit(127);
+	}
+	close(steal_fd(&teller));
+	if (fd_read_full(told, &code, sizeof(code)) == 0) {
+		waitpid(pid, NULL, 0);
+		return error_set_errno(errp, code, _("cannot run %s"), options->program);
+	}
+	return pid;
+}
+
+static int on_exit_of_process(sd_event_source *source, int fd, uint32_t revents, void *opaque)
+{
+	struct process *process = opaque;
+	int status = 0;
+
+	process->exit_source = sd_event_source_disable_unref(process->exit_source);
+	waitpid(process->pid, &status, 0);
+	process->pid = 0;
+	process->ended(process->opaque, status);
+	return 0;
+}
+
+static void on_channel_closed(void *opaque)
+{
+	struct process *process = opaque;
+
+	process->connection = NULL;
+	process->disconnected(process->opaque);
+}
+
+static void on_event(void *opaque, const char *event, struct json_object *data)
+{
+	struct process *process = opaque;
+
+	process->event_sent(process->opaque, event, data);
+}
+
+/* It serves, it does not ask: role CONTROL_NONE has no commands. */
+static const struct control_handler_ops channel_ops = { .event = on_event,
+							.closed = on_channel_closed };
+
+struct process *process_start(const struct process_options *options, struct error **errp)
+{
+	struct process *process = calloc(1, sizeof(*process));
+	int pair[2], r;
+
+	if (!process || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		error_set_errno(errp, errno, _("cannot start %s"), options->program);
+		free(process);
+		return NULL;
+	}
+	process->pidfd = -1;
+	process->event_sent = options->event_sent;
+	process->disconnected = options->disconnected;
+	process->ended = options->ended;
+	process->opaque = options->opaque;
+	r = run(options, pair[1], errp);
+	close(pair[1]);
+	if (r < 0) {
+		close(pair[0]);
+		free(process);
+		return NULL;
+	}
+	process->pid = r;
+	process->pidfd = syscall(SYS_pidfd_open, process->pid, 0);
+	r = process->pidfd < 0 ? -errno : 0;
+	if (r == 0)
+		r = sd_event_add_io(options->event, &process->exit_source, process->pidfd, EPOLLIN,
+				    on_exit_of_process, process);
+	process->connection = control_connection_new(options->event, pair[0], CONTROL_NONE,
+						     &channel_ops, process);
+	if (r >= 0 && !process->connection)
+		r = -ENOMEM;
+	if (r < 0) {
+		process_free(process);
+		error_set_errno(errp, -r, _("cannot start %s"), options->program);
+		return NULL;
+	}
+	return process;
+}
+
+void process_free(struct process *process)
+{
+	if (!process)
+		return;
+	sd_event_source_disable_unref(process->exit_source);
+	if (process->pid > 0) {
+		kill(process->pid, SIGKILL);
+		waitpid(process->pid, NULL, 0);
+	}
+	if (process->pidfd >= 0)
+		close(process->pidfd);
+	if (process->connection)
+		control_connection_free(process->connection);
+	free(process);
+}
+
+void process_kill(const struct process *process)
+{
+	if (process->pid > 0)
+		kill(process->pid, SIGKILL);
+}
+
+const char *process_describe_end(int status)
+{
+	static char text[64];
+
+	if (WIFSIGNALED(status))
+		snprintf(text, sizeof(text), _("it was ended by signal %d"), WTERMSIG(status));
+	else
+		snprintf(text, sizeof(text), _("it exited with status %d"), WEXITSTATUS(status));
+	return text;
+}
