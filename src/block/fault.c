@@ -305,8 +305,8 @@ struct block *block_open_fault(int fd, const struct block_file_options *options,
 	fault->block.info = image->info;
 	fault->image = image;
 	fault->image_fd = fd;
-	fault->stable_fd = stable_fd;
-	if (map_control(fault, control_fd, errp) < 0) {
+	fault->stable_fd = stable;
+	if (map_control(fault, control, errp) < 0) {
 		block_close(image);
 		free(fault);
 		return NULL;
