@@ -95,6 +95,9 @@ static const struct control_command commands[] = {
 	{ "freeze", CONTROL_CONTROLLER, 0, ARGUMENTS(BOOLEAN("sync")) },
 	{ "thaw", CONTROL_CONTROLLER, 0, NULL },
 	{ "pci-config", CONTROL_CONTROLLER, 0, ARGUMENTS(REQUIRED_NUMBER("index")) },
+	{ "overlay-export", CONTROL_CONTROLLER, 1,
+	  ARGUMENTS(REQUIRED_NUMBER("index"), NUMBER("limit")) },
+	{ "overlay-apply", CONTROL_CONTROLLER, 1, ARGUMENTS(REQUIRED_NUMBER("index")) },
 	{ "counters", CONTROL_CONTROLLER, 0, NULL },
 };
 

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "block/lock.h"
 #include "controller/message-mode.h"
+#include "controller/overlay.h"
 
 /*
  * Theory of operation
@@ -108,15 +109,10 @@ size_t device_state_size(void)
 	return own_state_size() + ROUND_UP(nvme_controller_state_size(), 4096);
 }
 
-/* What stays here when the state travels. */
-static size_t local_state_size(void)
-{
-	return 4096;
-}
-
+/* Behind the state that travels is what stays here. */
 static size_t state_file_size(void)
 {
-	return device_state_size() + local_state_size();
+	return device_state_size() + message_mode_memory_size();
 }
 
 unsigned device_index(const struct device *device)
@@ -620,6 +616,19 @@ struct message_mode *device_message_mode(struct device *device)
 	return &device->message_mode;
 }
 
+int device_export_overlay(const struct device *device, int fd, uint64_t limit, uint32_t *ret_ranges,
+			  uint64_t *ret_bytes, struct error **errp)
+{
+	return overlay_export(&device->message_mode, device->ctrl, fd, limit, ret_ranges, ret_bytes,
+			      errp);
+}
+
+int device_apply_overlay(const struct device *device, int fd, uint32_t *ret_ranges,
+			 struct error **errp)
+{
+	return overlay_apply(&device->host, fd, ret_ranges, errp);
+}
+
 struct json_object *device_describe(const struct device *device)
 {
 	struct json_object *object = json_object_new_object();
@@ -839,7 +848,7 @@ struct device *device_new(sd_event *event, struct io_threads *threads,
 	if (!device->ctrl)
 		goto no_controller;
 	message_mode_init(&device->message_mode, &device->host,
-			  (void *)((char *)device->state + device_state_size()));
+			  (char *)device->state + device_state_size());
 	device->event = sd_event_ref(event);
 	io_threads_add(threads, &device->threads_operation, device->ctrl, workers_there);
 	return device;

@@ -7,6 +7,7 @@ src_libcontroller_a_SOURCES = \
 	src/controller/message-mode.c src/controller/message-mode.h \
 	src/controller/namespace-spec.c src/controller/namespace-spec.h \
 	src/controller/options.c src/controller/options.h \
+	src/controller/overlay.c src/controller/overlay.h \
 	src/controller/refusal.c src/controller/refusal.h \
 	src/controller/requests.c src/controller/requests.h \
 	src/controller/sandbox.c src/controller/sandbox.h \

@@ -20,17 +20,37 @@
  * room) until all are acknowledged, which takes a round trip; then directly. The client's main thread
  * may be waiting for us meanwhile: nothing of ours waits, but what is put off for want of room.
  *
+ * What landed directly since the migration's beginning is the overlay's (overlay.h). The write logs
+ * that say so are always kept, for when the mode is entered it is too late to begin one.
+ *
  * The mode outlives this process. A successor begins in it: its writes go the same way and so cannot
  * overtake what its predecessor has posted.
  */
 #define STATE_VERSION 1u
 
-void message_mode_init(struct message_mode *mode, struct host *host,
-		       struct message_mode_state *state)
+/* The state in a page of its own, then a log for each worker. */
+#define LOGS_OFFSET 4096
+
+size_t message_mode_memory_size(void)
 {
-	*mode = (struct message_mode){ .host = host, .state = state };
+	return ROUND_UP(LOGS_OFFSET + IO_THREADS_MAX * sizeof(struct nvme_write_log), 4096);
+}
+
+void message_mode_init(struct message_mode *mode, struct host *host, void *memory)
+{
+	struct message_mode_state *state = memory;
+	unsigned i;
+
+	*mode = (struct message_mode){
+		.host = host,
+		.state = state,
+		.logs = (void *)((char *)memory + LOGS_OFFSET),
+	};
 	if (state->version != STATE_VERSION)
 		*state = (struct message_mode_state){ .version = STATE_VERSION };
+	for (i = 0; i < host->nvme.workers; i++)
+		nvme_write_log_init(&mode->logs[i]);
+	host->nvme.write_logs = mode->logs;
 	if (state->enabled)
 		host_set_writes(host, HOST_WRITES_BY_MESSAGE);
 }
@@ -38,6 +58,14 @@ void message_mode_init(struct message_mode *mode, struct host *host,
 bool message_mode_enabled(const struct message_mode *mode)
 {
 	return mode->state->enabled;
+}
+
+static void keep_logs(struct message_mode *mode, bool keep)
+{
+	unsigned i;
+
+	for (i = 0; i < mode->host->nvme.workers; i++)
+		nvme_write_log_keep(&mode->logs[i], keep);
 }
 
 static void end_leaving(struct message_mode *mode, bool still_on)
@@ -55,7 +83,10 @@ void message_mode_enter(struct message_mode *mode, uint64_t since)
 	/* In this order: a successor that finds it on must find the right time. */
 	mode->state->since = since;
 	STORE_RELEASE(mode->state->enabled, 1);
+	host_pause(mode->host);
+	keep_logs(mode, true);
 	host_set_writes(mode->host, HOST_WRITES_BY_MESSAGE);
+	host_resume(mode->host);
 	end_leaving(mode, true);
 }
 
@@ -66,7 +97,10 @@ static void drained(void *opaque, unsigned round)
 	if (round != mode->round || --mode->draining)
 		return;
 	STORE_RELEASE(mode->state->enabled, 0);
+	host_pause(mode->host);
+	keep_logs(mode, false);
 	host_set_writes(mode->host, HOST_WRITES_DIRECT);
+	host_resume(mode->host);
 	end_leaving(mode, false);
 }
 

@@ -3,6 +3,7 @@
 #define CONTROLLER_MESSAGE_MODE_H
 
 #include "controller/host.h"
+#include "nvme/write-log.h"
 
 /*
  * Message mode of one device: while a migration copies the guest's memory, every write to it goes
@@ -21,15 +22,22 @@ struct message_mode_state {
 struct message_mode {
 	struct host *host;
 	struct message_mode_state *state;
-	unsigned draining; /* workers whose posted writes are not executed */
-	unsigned round;	   /* of leaving: an answer to an earlier one counts no more */
+	struct nvme_write_log *logs; /* IO_THREADS_MAX */
+	unsigned draining;	     /* workers whose posted writes are not executed */
+	unsigned round;		     /* of leaving: an answer to an earlier one counts no more */
 	void (*left)(void *opaque, bool still_on);
 	void *opaque;
 };
 
-/** message_mode_init() - no client yet; when a predecessor had it on, it is on from here on */
-void message_mode_init(struct message_mode *mode, struct host *host,
-		       struct message_mode_state *state);
+/** message_mode_memory_size() - bytes of shared memory that it takes; little of it is touched */
+size_t message_mode_memory_size(void);
+
+/**
+ * message_mode_init() - no client and no workers yet
+ * @memory: all zero, or as a predecessor left it: when it had message mode on, it is on from here
+ * on
+ */
+void message_mode_init(struct message_mode *mode, struct host *host, void *memory);
 
 bool message_mode_enabled(const struct message_mode *mode);
 

@@ -503,6 +503,55 @@ static void pci_config(struct requests *requests, struct control_request *reques
 	control_request_reply(request, result);
 }
 
+static void overlay_export(struct requests *requests, struct control_request *request,
+			   struct json_object *arguments, int *fds, size_t fd_count)
+{
+	struct entry *entry = find_ready(requests, request, arguments);
+	struct error *err = NULL;
+	struct json_object *result;
+	uint32_t ranges;
+	uint64_t bytes;
+
+	if (!entry)
+		return;
+	if (!fd_count) {
+		fail(request, EINVAL, "a file is needed");
+		return;
+	}
+	if (device_export_overlay(entry->device, fds[0], json_u64_or(arguments, "limit", 0),
+				  &ranges, &bytes, &err) < 0) {
+		control_request_fail(request, err);
+		return;
+	}
+	result = json_object_new_object();
+	json_add_u64(result, "ranges", ranges);
+	json_add_u64(result, "bytes", bytes);
+	control_request_reply(request, result);
+}
+
+static void overlay_apply(struct requests *requests, struct control_request *request,
+			  struct json_object *arguments, int *fds, size_t fd_count)
+{
+	struct entry *entry = find_ready(requests, request, arguments);
+	struct error *err = NULL;
+	struct json_object *result;
+	uint32_t ranges;
+
+	if (!entry)
+		return;
+	if (!fd_count) {
+		fail(request, EINVAL, "a file is needed");
+		return;
+	}
+	if (device_apply_overlay(entry->device, fds[0], &ranges, &err) < 0) {
+		control_request_fail(request, err);
+		return;
+	}
+	result = json_object_new_object();
+	json_add_u64(result, "ranges", ranges);
+	control_request_reply(request, result);
+}
+
 static void counters(struct requests *requests, struct control_request *request,
 		     struct json_object *arguments, int *fds, size_t fd_count)
 {
@@ -543,6 +592,8 @@ static const struct {
 	{ "freeze", freeze },
 	{ "thaw", thaw },
 	{ "pci-config", pci_config },
+	{ "overlay-export", overlay_export },
+	{ "overlay-apply", overlay_apply },
 	{ "counters", counters },
 	{ "stop", stop },
 };

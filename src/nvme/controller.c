@@ -390,3 +390,27 @@ void nvme_controller_status(const struct nvme_controller *ctrl, uint32_t *ret_cc
 	*ret_cc = READ_ONCE(ctrl->state->registers.cc);
 	*ret_csts = READ_ONCE(ctrl->state->registers.csts);
 }
+
+unsigned nvme_controller_direct_reads(const struct nvme_controller *ctrl)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < ctrl->host->workers; i++)
+		count += READ_ONCE(ctrl->workers[i]->direct_reads);
+	return count;
+}
+
+int nvme_controller_each_page_of_ours(const struct nvme_controller *ctrl,
+				      int (*run)(void *opaque, uint64_t iova, uint64_t len),
+				      void *opaque)
+{
+	int ret = 0;
+
+	for (unsigned id = 0; id < NVME_MAX_QUEUES && !ret; id++) {
+		const struct nvme_state_cq *cq = &ctrl->state->cqs[id];
+
+		if (LOAD_ACQUIRE(cq->entries))
+			ret = run(opaque, cq->base, (uint64_t)cq->entries << NVME_CQE_SHIFT);
+	}
+	return ret;
+}

@@ -165,6 +165,23 @@ void nvme_controller_set_bus_master(struct nvme_controller *ctrl, bool on);
 void nvme_controller_set_msix(struct nvme_controller *ctrl, bool enabled);
 
 /*
+ * What a migration must copy by hand; control thread.
+ */
+
+/** nvme_controller_direct_reads() - how many are in flight straight into guest memory */
+unsigned nvme_controller_direct_reads(const struct nvme_controller *ctrl);
+
+/**
+ * nvme_controller_each_page_of_ours() - the guest memory that we write without noting it in a write
+ * log: completion queues
+ *
+ * Return: 0, or the first result of @run that is not.
+ */
+int nvme_controller_each_page_of_ours(const struct nvme_controller *ctrl,
+				      int (*run)(void *opaque, uint64_t iova, uint64_t len),
+				      void *opaque);
+
+/*
  * Workers: called on their own thread only. All of them exist before the first call of the PCI
  * function's side, and until the last.
  */

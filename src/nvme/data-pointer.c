@@ -5,6 +5,7 @@
 
 #include "nvme/bounce.h"
 #include "nvme/controller-private.h"
+#include "nvme/write-log.h"
 
 /*
  * Theory of operation
@@ -109,8 +110,13 @@ static bool map_in_place(struct nvme_request *request, unsigned count, unsigned 
 		iov->iov_base =
 			nvme_host_resolve(worker->ctrl->host, segment->iova, segment->len, access);
 		iov->iov_len = segment->len;
+		request->direct_iova[i] = segment->iova;
 		if (!iov->iov_base || !is_aligned(iov, alignment))
 			return false;
+	}
+	if (access == NVME_HOST_WRITE) {
+		request->direct = count;
+		WRITE_ONCE(worker->direct_reads, worker->direct_reads + 1);
 	}
 	request->block.iov = request->iov;
 	request->block.iovcnt = count;
@@ -199,10 +205,12 @@ static void write_segment(struct nvme_worker *worker, const struct nvme_segment 
 	struct nvme_host *host = worker->ctrl->host;
 	void *to = nvme_host_resolve(host, segment->iova, segment->len, NVME_HOST_WRITE);
 
-	if (to)
+	if (to) {
 		memcpy(to, from, segment->len);
-	else
+		nvme_write_log_add(worker->write_log, segment->iova, segment->len);
+	} else {
 		nvme_host_write(host, worker->index, segment->iova, from, segment->len);
+	}
 }
 
 int nvme_segments_write(struct nvme_worker *worker, const struct nvme_segment *segments,

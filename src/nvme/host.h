@@ -44,6 +44,7 @@
 #define NVME_HOST_CONTROL UINT32_MAX /* "thread" of nvme_host_call(): the control thread */
 
 struct nvme_host;
+struct nvme_write_log;
 
 /* A call to another thread: embedded in whatever it is about, so that sending one cannot fail. */
 struct nvme_host_call {
@@ -74,7 +75,8 @@ struct nvme_host_ops {
 
 struct nvme_host {
 	const struct nvme_host_ops *ops;
-	unsigned workers;	 /* >= 1, constant */
+	unsigned workers;		   /* >= 1, constant */
+	struct nvme_write_log *write_logs; /* one a worker; NULL: nobody wants to know */
 	unsigned map_generation; /* moves at every change of the DMA map, only while all workers
 				    stand at a pause point */
 };

@@ -7,6 +7,7 @@
 #include "nvme/controller-private.h"
 #include "nvme/dataset.h"
 #include "nvme/hold.h"
+#include "nvme/write-log.h"
 
 static nvme_status status_of(const struct block_request *block, int result)
 {
@@ -94,11 +95,25 @@ void nvme_io_deliver(struct nvme_request *request)
 		nvme_request_complete(request, ret ? NVME_DATA_TRANSFER_ERROR : NVME_SUCCESS);
 }
 
+/* Whatever became of it, it has written there. */
+static void log_direct(struct nvme_request *request)
+{
+	struct nvme_worker *worker = request->worker;
+
+	for (unsigned i = 0; i < request->direct; i++)
+		nvme_write_log_add(worker->write_log, request->direct_iova[i],
+				   request->iov[i].iov_len);
+	request->direct = 0;
+	WRITE_ONCE(worker->direct_reads, worker->direct_reads - 1);
+}
+
 static void done(struct block_request *block, int result)
 {
 	struct nvme_request *request = container_of(block, struct nvme_request, block);
 	nvme_status status;
 
+	if (request->direct)
+		log_direct(request);
 	if (result < 0 && nvme_hold(request, result))
 		return;
 	status = nvme_io_result(request, result);

@@ -29,7 +29,8 @@ src_libnvme_a_SOURCES = \
 	src/nvme/spec.h \
 	src/nvme/state.c src/nvme/state.h \
 	src/nvme/sync.c src/nvme/sync.h \
-	src/nvme/worker.c src/nvme/worker.h
+	src/nvme/worker.c src/nvme/worker.h \
+	src/nvme/write-log.c src/nvme/write-log.h
 src_libnvme_a_CPPFLAGS = $(AM_CPPFLAGS) $(UUID_CFLAGS)
 # A program adds this before BASE_LIBS, and the block layer's between.
 NVME_LIBS = src/libnvme.a $(UUID_LIBS)

@@ -5,6 +5,7 @@
 #include "nvme/controller-private.h"
 #include "nvme/doorbell.h"
 #include "nvme/recovery.h"
+#include "nvme/write-log.h"
 
 /* Commands taken of one queue before the next has its turn. */
 #define BATCH 32
@@ -27,6 +28,8 @@ void nvme_cq_stop(struct nvme_cq *cq)
 	struct nvme_request *request;
 
 	cq->live = false;
+	/* From here on it is memory as any other. */
+	nvme_write_log_add(cq->worker->write_log, cq->ring.base, cq->ring.bytes);
 	nvme_worker_remove_cq(cq->worker, cq);
 	while ((request = nvme_request_list_take(&cq->waiting)))
 		nvme_request_drop(request);

@@ -74,6 +74,7 @@ struct nvme_request *nvme_request_new(struct nvme_sq *sq)
 	request->worker = sq->worker;
 	request->ns = NULL;
 	request->bounce = NULL;
+	request->direct = 0;
 	request->result = 0;
 	request->error_location = NVME_ERROR_NO_LOCATION;
 	request->executing = false;

@@ -52,6 +52,9 @@ struct nvme_request {
 	struct nvme_host_call call; /* admin commands about another worker's queue */
 	void (*step)(struct nvme_request *request);
 	struct iovec iov[BLOCK_MAX_IOV];
+	/* A read straight into guest memory: where each of iov is. */
+	unsigned direct;
+	uint64_t direct_iova[NVME_MAX_SEGMENTS];
 };
 
 struct nvme_request_list {

@@ -9,6 +9,7 @@
 #include "nvme/interrupt.h"
 #include "nvme/io.h"
 #include "nvme/recovery.h"
+#include "nvme/write-log.h"
 
 /* A queue's worth: deeper than this only helps a backend that is far away. */
 #define IO_REQUESTS    NVME_MAX_IO_ENTRIES
@@ -25,6 +26,8 @@ struct nvme_worker *nvme_worker_new(struct nvme_controller *ctrl, unsigned index
 	worker->index = index;
 	worker->ring = ring;
 	worker->hand = &ctrl->state->hands[index];
+	if (ctrl->host->write_logs)
+		worker->write_log = &ctrl->host->write_logs[index];
 	worker->stop_call.run = nvme_worker_stop;
 	worker->freeze_call.run = nvme_worker_freeze;
 	worker->thaw_call.run = nvme_worker_thaw;
@@ -210,6 +213,7 @@ bool nvme_worker_poll(struct nvme_worker *worker)
 	any |= poll_queues(worker);
 	for (unsigned i = 0; i < worker->cq_count; i++)
 		any |= nvme_interrupt_flush(worker->cqs[i]);
+	nvme_write_log_poll(worker->write_log);
 	return any;
 }
 

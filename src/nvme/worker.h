@@ -22,6 +22,8 @@ struct nvme_worker {
 	struct nvme_controller *ctrl;
 	struct block_ring *ring;
 	unsigned index;
+	struct nvme_write_log *write_log;
+	unsigned direct_reads; /* in flight, into guest memory; others read it */
 
 	struct nvme_state_hand *hand;
 	struct nvme_sq *sqs[NVME_MAX_QUEUES];

@@ -8,6 +8,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-queues \
 	tests/unit/nvme/test-registers \
 	tests/unit/nvme/test-reset \
+	tests/unit/nvme/test-write-log \
 	tests/unit/nvme/test-zeroes
 check_PROGRAMS += $(NVME_TESTS)
 TESTS += $(NVME_TESTS)
@@ -39,5 +40,7 @@ tests_unit_nvme_test_registers_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_registers_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_reset_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_reset_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_write_log_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_write_log_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_zeroes_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_zeroes_LDADD = $(MACHINE_LIBS)
