@@ -28,12 +28,12 @@ print(os.read(ready[0], 65536).decode())
 '''
 
 
-def start_keeper(host):
+def start_keeper(host, queues=2, program='/usr/libexec/virtnvme/virtnvme-controller'):
     config = {
         'uuid': UUID, 'name': 'guest', 'runtime_dir': RUN, 'owner': {'uid': 0, 'gid': 0},
-        'controller_program': '/usr/libexec/virtnvme/virtnvme-controller', 'controller_user': 'virtnvme', 'log_level': 7,
+        'controller_program': program, 'controller_user': 'virtnvme', 'log_level': 7,
         'controllers': [{
-            'index': 0, 'serial': 'VNKEEPER', 'uuid': UUID, 'queues': 2,
+            'index': 0, 'serial': 'VNKEEPER', 'uuid': UUID, 'queues': queues,
             'namespaces': [{'nsid': 1, 'target': 'nvme0n1', 'type': 'file', 'path': f'{IMAGES}/keeper.raw',
                             'capacity': 64 << 20, 'cache': 'none', 'io': 'io_uring', 'discard': True, 'uuid': UUID}]}],
     }
