@@ -2,6 +2,7 @@
 #include "nvme/admin.h"
 
 #include "nvme/controller-private.h"
+#include "nvme/doorbell.h"
 
 static struct nvme_controller *controller_of(struct nvme_request *request)
 {
@@ -118,6 +119,8 @@ void nvme_admin_create_cq(struct nvme_request *request)
 		return;
 	}
 	status = judge_create_cq(request);
+	if (!status)
+		status = nvme_doorbell_clear(ctrl, id * 2 + 1);
 	if (status) {
 		nvme_request_complete(request, status);
 		return;
@@ -171,6 +174,8 @@ void nvme_admin_create_sq(struct nvme_request *request)
 		return;
 	}
 	status = judge_create_sq(request);
+	if (!status)
+		status = nvme_doorbell_clear(ctrl, id * 2);
 	if (status) {
 		nvme_request_complete(request, status);
 		return;

@@ -3,6 +3,7 @@
 
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
+#include "nvme/doorbell.h"
 #include "nvme/features.h"
 #include "nvme/identify.h"
 #include "nvme/log-pages.h"
@@ -29,6 +30,7 @@ static const struct {
 	{ NVME_ADMIN_SET_FEATURE, nvme_features_set },
 	{ NVME_ADMIN_GET_FEATURE, nvme_features_get },
 	{ NVME_ADMIN_ASYNC_EVENT, nvme_async_event_request },
+	{ NVME_ADMIN_DOORBELL_BUFFER, nvme_doorbell_config },
 };
 
 nvme_status nvme_admin_parse(struct nvme_request *request)

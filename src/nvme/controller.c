@@ -404,6 +404,7 @@ int nvme_controller_each_page_of_ours(const struct nvme_controller *ctrl,
 				      int (*run)(void *opaque, uint64_t iova, uint64_t len),
 				      void *opaque)
 {
+	const struct nvme_state_shadow *shadow = &ctrl->state->shadow;
 	int ret = 0;
 
 	for (unsigned id = 0; id < NVME_MAX_QUEUES && !ret; id++) {
@@ -411,6 +412,12 @@ int nvme_controller_each_page_of_ours(const struct nvme_controller *ctrl,
 
 		if (LOAD_ACQUIRE(cq->entries))
 			ret = run(opaque, cq->base, (uint64_t)cq->entries << NVME_CQE_SHIFT);
+	}
+	/* Event indexes, and once in a while a doorbell of a new queue. */
+	if (!ret && LOAD_ACQUIRE(shadow->doorbells)) {
+		ret = run(opaque, shadow->events, NVME_PAGE_SIZE);
+		if (!ret)
+			ret = run(opaque, shadow->doorbells, NVME_PAGE_SIZE);
 	}
 	return ret;
 }

@@ -173,7 +173,7 @@ unsigned nvme_controller_direct_reads(const struct nvme_controller *ctrl);
 
 /**
  * nvme_controller_each_page_of_ours() - the guest memory that we write without noting it in a write
- * log: completion queues
+ * log: completion queues, the buffers of shadow doorbells
  *
  * Return: 0, or the first result of @run that is not.
  */

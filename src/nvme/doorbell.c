@@ -5,6 +5,7 @@
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
 #include "nvme/interrupt.h"
+#include "nvme/worker.h"
 
 static void kick(struct nvme_controller *ctrl, unsigned cqid)
 {
@@ -23,13 +24,19 @@ static bool judge(struct nvme_controller *ctrl, unsigned index, uint32_t value, 
 	return false;
 }
 
+static bool has_shadow(const struct nvme_controller *ctrl, unsigned id)
+{
+	return id && LOAD_ACQUIRE(ctrl->state->shadow.doorbells);
+}
+
 static void write_tail(struct nvme_controller *ctrl, unsigned id, uint32_t value)
 {
 	struct nvme_state_sq *sq = &ctrl->state->sqs[id];
 
 	if (!judge(ctrl, id * 2, value, LOAD_ACQUIRE(sq->entries)))
 		return;
-	STORE_RELEASE(sq->tail, value);
+	if (!has_shadow(ctrl, id))
+		STORE_RELEASE(sq->tail, value);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	kick(ctrl, READ_ONCE(sq->cqid));
 }
@@ -40,11 +47,12 @@ static void write_head(struct nvme_controller *ctrl, unsigned id, uint32_t value
 
 	if (!judge(ctrl, id * 2 + 1, value, LOAD_ACQUIRE(cq->entries)))
 		return;
-	STORE_RELEASE(cq->head, value);
+	if (!has_shadow(ctrl, id))
+		STORE_RELEASE(cq->head, value);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	/* Mostly it is only told that there is room where there was enough. The admin queue has more
 	 * that waits for room than completions. */
-	if (!id || READ_ONCE(ctrl->cqs[id].starved))
+	if (!id || READ_ONCE(ctrl->cqs[id].starved) || (has_shadow(ctrl, id) && !ctrl->msix))
 		kick(ctrl, id);
 	if (!ctrl->msix)
 		nvme_interrupt_update_intx(ctrl);
@@ -62,4 +70,203 @@ void nvme_doorbell_write(struct nvme_controller *ctrl, unsigned index, uint32_t 
 		write_head(ctrl, id, value);
 	else
 		write_tail(ctrl, id, value);
+}
+
+/*
+ * Shadow doorbells
+ */
+
+static void forget(struct nvme_worker *worker)
+{
+	for (unsigned i = 0; i < worker->sq_count; i++)
+		worker->sqs[i]->shadow = worker->sqs[i]->event = NVME_DOORBELL_UNKNOWN;
+	for (unsigned i = 0; i < worker->cq_count; i++)
+		worker->cqs[i]->shadow = worker->cqs[i]->event = NVME_DOORBELL_UNKNOWN;
+}
+
+/* The page at @base, which may be another one than the last time. */
+static enum nvme_ring_access access_page(struct nvme_worker *worker, struct nvme_ring *page,
+					 uint64_t base, unsigned direction)
+{
+	if (page->base != base || !page->host) {
+		forget(worker);
+		nvme_ring_init(page, worker->ctrl->host, base, NVME_PAGE_SIZE, direction);
+	}
+	return nvme_ring_access(page);
+}
+
+/* NULL: there are none, or their memory is away now, as a queue's may be. */
+static const uint32_t *shadow_of(struct nvme_worker *worker)
+{
+	const struct nvme_controller *ctrl = worker->ctrl;
+	uint64_t base = LOAD_ACQUIRE(ctrl->state->shadow.doorbells);
+
+	if (!base || !READ_ONCE(ctrl->bus_master))
+		return NULL;
+	return access_page(worker, &worker->shadow, base, NVME_HOST_READ) == NVME_RING_DIRECT
+		       ? worker->shadow.memory
+		       : NULL;
+}
+
+static void sample_tail(struct nvme_sq *sq, uint32_t value)
+{
+	if (value == sq->shadow)
+		return;
+	sq->shadow = value;
+	if (judge(sq->worker->ctrl, sq->id * 2, value, sq->state->entries))
+		STORE_RELEASE(sq->state->tail, value);
+}
+
+static void sample_head(struct nvme_cq *cq, uint32_t value)
+{
+	if (value == cq->shadow)
+		return;
+	cq->shadow = value;
+	if (!judge(cq->worker->ctrl, cq->id * 2 + 1, value, cq->state->entries))
+		return;
+	STORE_RELEASE(cq->state->head, value);
+	if (!READ_ONCE(cq->worker->ctrl->msix))
+		nvme_interrupt_level(cq->worker);
+}
+
+void nvme_doorbell_sample(struct nvme_worker *worker)
+{
+	const uint32_t *shadow = shadow_of(worker);
+
+	for (unsigned i = 0; shadow && i < worker->sq_count; i++) {
+		struct nvme_sq *sq = worker->sqs[i];
+
+		if (sq->id)
+			sample_tail(sq, LOAD_ACQUIRE(shadow[sq->id * 2]));
+	}
+	for (unsigned i = 0; shadow && i < worker->cq_count; i++) {
+		struct nvme_cq *cq = worker->cqs[i];
+
+		if (cq->id)
+			sample_head(cq, LOAD_ACQUIRE(shadow[cq->id * 2 + 1]));
+	}
+}
+
+/* Store @value as event index, unless it is what was stored last. */
+static void set_event(struct nvme_worker *worker, unsigned index, uint32_t value, uint32_t *stored)
+{
+	struct nvme_host *host = worker->ctrl->host;
+	struct nvme_ring *page = &worker->events;
+
+	if (*stored == value)
+		return;
+	*stored = value;
+	nvme_host_write(host, worker->index, page->base + index * sizeof(value), &value,
+			sizeof(value));
+}
+
+static void set_events(struct nvme_worker *worker)
+{
+	const struct nvme_controller *ctrl = worker->ctrl;
+	bool level = !READ_ONCE(ctrl->msix);
+
+	/* Its memory is away: the kick when it comes back makes us try again. */
+	if (access_page(worker, &worker->events, READ_ONCE(ctrl->state->shadow.events),
+			NVME_HOST_WRITE) == NVME_RING_UNMAPPED)
+		return;
+	nvme_doorbell_sample(worker);
+	for (unsigned i = 0; i < worker->sq_count; i++) {
+		struct nvme_sq *sq = worker->sqs[i];
+
+		if (sq->id)
+			set_event(worker, sq->id * 2, sq->shadow, &sq->event);
+	}
+	for (unsigned i = 0; i < worker->cq_count; i++) {
+		struct nvme_cq *cq = worker->cqs[i];
+
+		if (cq->id && (cq->starved || level))
+			set_event(worker, cq->id * 2 + 1, cq->shadow, &cq->event);
+	}
+}
+
+void nvme_doorbell_arm(struct nvme_worker *worker)
+{
+	bool rests = nvme_controller_rests(worker->ctrl);
+
+	if (!rests && shadow_of(worker))
+		set_events(worker);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!rests)
+		nvme_doorbell_sample(worker);
+}
+
+/*
+ * Make an entry of a page say @value, which nearly always it does. By message it would be there only
+ * after the workers have begun to look at it, so not by message: the driver may try again.
+ */
+static nvme_status set_entry(struct nvme_controller *ctrl, uint64_t page, unsigned index,
+			     uint32_t value)
+{
+	uint64_t iova = page + index * sizeof(value);
+	const uint32_t *entry = nvme_host_resolve(ctrl->host, iova, sizeof(value), NVME_HOST_READ);
+
+	if (entry && READ_ONCE(*entry) == value)
+		return 0;
+	if (!nvme_host_resolve(ctrl->host, iova, sizeof(value), NVME_HOST_WRITE) ||
+	    nvme_host_writes_pending(ctrl->host, 0))
+		return NVME_INTERNAL_ERROR;
+	nvme_host_write(ctrl->host, 0, iova, &value, sizeof(value));
+	return 0;
+}
+
+nvme_status nvme_doorbell_clear(struct nvme_controller *ctrl, unsigned index)
+{
+	uint64_t doorbells = ctrl->state->shadow.doorbells;
+
+	return doorbells ? set_entry(ctrl, doorbells, index, 0) : 0;
+}
+
+static nvme_status judge_config(struct nvme_request *request)
+{
+	uint64_t doorbells = request->command.prp1, events = request->command.prp2;
+	struct nvme_host *host = request->worker->ctrl->host;
+
+	/* It is looked at in every poll, so it must be memory that can be. */
+	if (!doorbells || doorbells % NVME_PAGE_SIZE ||
+	    !nvme_host_contains(host, doorbells, NVME_PAGE_SIZE, NVME_HOST_WRITE) ||
+	    !nvme_host_resolve(host, doorbells, NVME_PAGE_SIZE, NVME_HOST_READ))
+		return nvme_invalid_field(request, prp1);
+	if (!events || events % NVME_PAGE_SIZE || events == doorbells ||
+	    !nvme_host_contains(host, events, NVME_PAGE_SIZE, NVME_HOST_WRITE))
+		return nvme_invalid_field(request, prp2);
+	return 0;
+}
+
+/* Queues that are there already go on where their registers are, and their next doorbell wakes. */
+static nvme_status take_over_queues(struct nvme_request *request)
+{
+	struct nvme_controller *ctrl = request->worker->ctrl;
+	nvme_status status = 0;
+
+	for (unsigned index = 2; index < 2 * NVME_MAX_QUEUES && !status; index++) {
+		const struct nvme_state_sq *sq = &ctrl->state->sqs[index / 2];
+		const struct nvme_state_cq *cq = &ctrl->state->cqs[index / 2];
+		uint32_t value = index & 1 ? LOAD_ACQUIRE(cq->head) : LOAD_ACQUIRE(sq->tail);
+
+		if (!(index & 1 ? cq->entries : sq->entries))
+			continue;
+		status = set_entry(ctrl, request->command.prp1, index, value);
+		if (!status)
+			status = set_entry(ctrl, request->command.prp2, index, value);
+	}
+	return status;
+}
+
+void nvme_doorbell_config(struct nvme_request *request)
+{
+	struct nvme_state_shadow *shadow = &request->worker->ctrl->state->shadow;
+	nvme_status status = judge_config(request);
+
+	if (!status)
+		status = take_over_queues(request);
+	if (!status) {
+		WRITE_ONCE(shadow->events, request->command.prp2);
+		STORE_RELEASE(shadow->doorbells, request->command.prp1);
+	}
+	nvme_request_complete(request, status);
 }

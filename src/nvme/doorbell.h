@@ -7,15 +7,35 @@
 /*
  * Theory of operation
  *
- * The only place that knows where a queue's tail or head comes from. Today: the guest writes a
- * register, the access is trapped, the control thread checks the value and stores it in the state,
- * and kicks the worker. The worker reads what is stored, so a doorbell costs it no system call and
- * many writes between two polls cost it one read.
+ * The only place that knows where a queue's tail or head comes from. There are two ways.
  *
- * Store then kick on one side, and arm then look again on the other, are each separated by a full
- * fence, so that not both can miss the other's (Dekker).
+ * Trapped: the guest writes a register, the control thread checks the value and stores it in the
+ * state, and kicks the worker. The worker reads what is stored, so a doorbell costs it no system
+ * call and many writes between two polls cost it one read.
+ *
+ * Shadow doorbells (sections 5.7 and 7.13): the guest gave us two pages of its memory. In one it
+ * stores the value of each doorbell, in the other we store an event index for each: only when its
+ * new value passes that, it writes the register as well. The worker samples the values of its queues
+ * at each poll, judges them as trapped ones, and puts them into the state, where the rest of the
+ * controller finds them. A trapped write is a kick then and its value of no interest, as the guest
+ * has stored it before. While the worker is awake, event indexes go stale, and the guest writes a
+ * register only when it wraps past one. The admin queue has no shadow: no driver keeps one.
+ *
+ * Not losing a doorbell. Store then kick on one side, and arm then look again on the other, are each
+ * separated by a full fence, so that not both can miss the other's (Dekker). With shadow doorbells
+ * the guest is the one side: it stores its value, then (full fence) reads the event index. To arm is
+ * to store the sampled value as the event index. Where that goes by message it is there only when the
+ * message is acknowledged: then comes a kick and the worker looks again.
+ *
+ * A completion queue's event index is stored only when the head matters at once: completions wait
+ * for room, or the level of INTx depends on it.
  */
 struct nvme_controller;
+struct nvme_worker;
+
+/* `shadow` and `event` of a queue: what was sampled last, and the event index stored last. This is
+ * no value of a doorbell: not yet. */
+#define NVME_DOORBELL_UNKNOWN UINT32_MAX
 
 /**
  * nvme_doorbell_write() - control thread
@@ -36,10 +56,17 @@ static inline unsigned nvme_doorbell_cq_head(const struct nvme_cq *cq)
 	return LOAD_ACQUIRE(cq->state->head);
 }
 
+/** nvme_doorbell_sample() - look at the shadow doorbells of the worker's queues */
+void nvme_doorbell_sample(struct nvme_worker *worker);
+
 /** nvme_doorbell_arm() - the worker is about to look for the last time before it sleeps */
-static inline void nvme_doorbell_arm(void)
-{
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
+void nvme_doorbell_arm(struct nvme_worker *worker);
+
+/** nvme_doorbell_config() - Doorbell Buffer Config, the admin command */
+void nvme_doorbell_config(struct nvme_request *request);
+
+/** nvme_doorbell_clear() - a queue is being created: its shadow doorbell is an older one's; worker
+ * 0. 0 or the status. */
+nvme_status nvme_doorbell_clear(struct nvme_controller *ctrl, unsigned index);
 
 #endif

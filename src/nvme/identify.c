@@ -50,6 +50,7 @@ static void identify_controller(const struct nvme_controller *ctrl,
 	id->ver = NVME_VS_1_4;
 	id->oaes = NVME_OAES_NAMESPACE;
 	id->cntrltype = NVME_CNTRLTYPE_IO;
+	id->oacs = NVME_OACS_DOORBELL_BUFFER;
 	id->acl = 3;
 	id->aerl = NVME_MAX_ASYNC_EVENTS - 1;
 	id->frmw = NVME_FRMW_SLOTS(1) | NVME_FRMW_SLOT1_READ_ONLY;

@@ -10,6 +10,12 @@ static void call_intx(void *opaque, unsigned unused)
 	nvme_host_call(worker->ctrl->host, NVME_HOST_CONTROL, &worker->intx_call);
 }
 
+void nvme_interrupt_level(struct nvme_worker *worker)
+{
+	if (!__atomic_exchange_n(&worker->intx_called, true, __ATOMIC_ACQ_REL))
+		nvme_host_after_writes(worker->ctrl->host, worker->index, call_intx, worker, 0);
+}
+
 bool nvme_interrupt_flush(struct nvme_cq *cq)
 {
 	struct nvme_worker *worker = cq->worker;
@@ -22,8 +28,8 @@ bool nvme_interrupt_flush(struct nvme_cq *cq)
 		return true;
 	if (READ_ONCE(ctrl->msix))
 		nvme_host_interrupt(ctrl->host, worker->index, cq->state->vector);
-	else if (!__atomic_exchange_n(&worker->intx_called, true, __ATOMIC_ACQ_REL))
-		nvme_host_after_writes(ctrl->host, worker->index, call_intx, worker, 0);
+	else
+		nvme_interrupt_level(worker);
 	return true;
 }
 

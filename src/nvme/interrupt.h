@@ -17,6 +17,10 @@ struct nvme_controller;
 /** nvme_interrupt_flush() - signal if something was posted since the last time. Return: was it? */
 bool nvme_interrupt_flush(struct nvme_cq *cq);
 
+/** nvme_interrupt_level() - tails or heads of @worker have moved: have the level computed anew; without
+ * MSI-X */
+void nvme_interrupt_level(struct nvme_worker *worker);
+
 /** nvme_interrupt_update_intx() - compute the level anew; control thread */
 void nvme_interrupt_update_intx(struct nvme_controller *ctrl);
 

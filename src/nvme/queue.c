@@ -16,6 +16,7 @@ void nvme_cq_start(struct nvme_cq *cq, struct nvme_worker *worker)
 	cq->notify = false;
 	cq->unacknowledged = 0;
 	cq->unsettled = NVME_RECOVERY_OVER;
+	cq->shadow = cq->event = NVME_DOORBELL_UNKNOWN;
 	nvme_request_list_init(&cq->waiting);
 	nvme_ring_init(&cq->ring, worker->ctrl->host, cq->state->base,
 		       (size_t)cq->state->entries << NVME_CQE_SHIFT, NVME_HOST_WRITE);
@@ -136,6 +137,7 @@ void nvme_sq_start(struct nvme_sq *sq, struct nvme_cq *cq)
 	sq->deletion = NULL;
 	nvme_journal_open(&sq->journal, sq->worker->ctrl->state, sq->id);
 	sq->head = sq->journal.fetched % sq->state->entries;
+	sq->shadow = sq->event = NVME_DOORBELL_UNKNOWN;
 	nvme_ring_init(&sq->ring, sq->worker->ctrl->host, sq->state->base,
 		       (size_t)sq->state->entries << NVME_SQE_SHIFT, NVME_HOST_READ);
 	sq->live = true;

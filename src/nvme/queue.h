@@ -26,6 +26,7 @@ struct nvme_cq {
 	bool notify;	   /* posted since the last interrupt */
 	bool starved;	   /* atomic: when the worker fell asleep, completions waited for room */
 	bool leaving;	   /* worker 0's: Delete has begun */
+	uint32_t shadow, event; /* see nvme/doorbell.h */
 };
 
 struct nvme_sq {
@@ -39,7 +40,8 @@ struct nvme_sq {
 	unsigned head;
 	uint16_t id;
 	bool live;
-	bool leaving; /* worker 0's: Delete has begun */
+	bool leaving;		/* worker 0's: Delete has begun */
+	uint32_t shadow, event; /* see nvme/doorbell.h */
 };
 
 /** nvme_cq_start() - from here on @worker owns it */

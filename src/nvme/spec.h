@@ -57,16 +57,17 @@
 #define NVME_NSID_ALL	      0xffffffffu
 
 /* Admin commands, section 5 */
-#define NVME_ADMIN_DELETE_SQ   0x00
-#define NVME_ADMIN_CREATE_SQ   0x01
-#define NVME_ADMIN_GET_LOG     0x02
-#define NVME_ADMIN_DELETE_CQ   0x04
-#define NVME_ADMIN_CREATE_CQ   0x05
-#define NVME_ADMIN_IDENTIFY    0x06
-#define NVME_ADMIN_ABORT       0x08
-#define NVME_ADMIN_SET_FEATURE 0x09
-#define NVME_ADMIN_GET_FEATURE 0x0a
-#define NVME_ADMIN_ASYNC_EVENT 0x0c
+#define NVME_ADMIN_DELETE_SQ	   0x00
+#define NVME_ADMIN_CREATE_SQ	   0x01
+#define NVME_ADMIN_GET_LOG	   0x02
+#define NVME_ADMIN_DELETE_CQ	   0x04
+#define NVME_ADMIN_CREATE_CQ	   0x05
+#define NVME_ADMIN_IDENTIFY	   0x06
+#define NVME_ADMIN_ABORT	   0x08
+#define NVME_ADMIN_SET_FEATURE	   0x09
+#define NVME_ADMIN_GET_FEATURE	   0x0a
+#define NVME_ADMIN_ASYNC_EVENT	   0x0c
+#define NVME_ADMIN_DOORBELL_BUFFER 0x7c
 
 /* I/O commands, section 6 */
 #define NVME_IO_FLUSH		   0x00
@@ -336,6 +337,7 @@ _Static_assert(offsetof(struct nvme_identify_controller, sqes) == 512, "figure 2
 _Static_assert(offsetof(struct nvme_identify_controller, subnqn) == 768, "figure 251");
 _Static_assert(offsetof(struct nvme_identify_controller, psd) == 2048, "figure 251");
 
+#define NVME_OACS_DOORBELL_BUFFER  (1u << 8)
 #define NVME_OAES_NAMESPACE	   (1u << 8)
 #define NVME_CNTRLTYPE_IO	   1
 #define NVME_LPA_EXTENDED	   (1u << 2) /* length and offset of Get Log Page in full */

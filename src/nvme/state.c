@@ -27,6 +27,8 @@ void nvme_state_reset(struct nvme_state *state)
 	memset(state->cqs, 0, sizeof(state->cqs));
 	nvme_crash_point();
 	memset(&state->events, 0, sizeof(state->events));
+	NVME_STORE(state->shadow.doorbells, 0);
+	memset(&state->shadow, 0, sizeof(state->shadow));
 	memset(state->hands, 0, sizeof(state->hands));
 	nvme_features_reset(&state->features);
 	state->registers.intms = 0;
@@ -67,6 +69,9 @@ int nvme_state_judge(const struct nvme_state *state, unsigned queues, unsigned v
 		return error_set(errp, ENOTSUP,
 				 _("the controller's state has version %u, this program reads %u"),
 				 state->version, NVME_STATE_VERSION);
+	if ((state->shadow.doorbells | state->shadow.events) % NVME_PAGE_SIZE)
+		return error_set(errp, EINVAL,
+				 _("the controller's state has impossible doorbell buffers"));
 	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++)
 		if (!sq_is_sane(state, id, queues) || !cq_is_sane(state, id, queues, vectors) ||
 		    !nvme_journal_is_sane(state, id))

@@ -15,7 +15,7 @@
  * has used takes no page.
  *
  * Each field has one writer: the control thread (registers, doorbells, namespaces), worker 0
- * (features, definitions of I/O queues), or the worker that owns the queue (its position and its
+ * (features, definitions of I/O queues, shadow doorbells), or the worker that owns the queue (its position and its
  * journal). What others read meanwhile is accessed with READ_ONCE() and friends. The bit sets of
  * events are atomic.
  *
@@ -36,7 +36,8 @@
  * - Position of a completion queue: one word, stored after the completion is written. Whether the
  *   completion in hand was written is seen in guest memory (recovery.c). Of a submission queue: the
  *   number of commands fetched, stored after they are in the journal; what is in the journal counts.
- * - Features are single words, and setting one twice is the same as setting it once.
+ * - Features are single words, and setting one twice is the same as setting it once. Of the shadow
+ *   doorbells the address of the doorbells comes last, and goes first.
  * - Events. An event is delivered by journalling the request's result; then its type is masked,
  *   then its bit is cleared. A successor that finds the result without its mask repeats both. Get
  *   Log Page of the changed namespaces moves them to `taken_namespaces` first, and forgets those
@@ -67,7 +68,7 @@ struct nvme_state_registers {
 struct nvme_state_sq {
 	uint64_t base;
 	uint32_t entries; /* 0: there is no such queue */
-	uint32_t tail;	  /* doorbell: the control thread's */
+	uint32_t tail;	  /* doorbell: the control thread's, or with shadow doorbells the owner's */
 	uint64_t fetched; /* commands, since the queue was created: modulo entries it is the head */
 	uint16_t cqid;
 	uint16_t slots; /* of the journal: those beyond were never used */
@@ -77,7 +78,7 @@ struct nvme_state_sq {
 struct nvme_state_cq {
 	uint64_t base;
 	uint32_t entries;
-	uint32_t head; /* doorbell: the control thread's */
+	uint32_t head; /* doorbell: as an SQ's tail */
 	uint32_t
 		position; /* of the next completion: slot, and its phase from NVME_POSITION_PHASE */
 	uint16_t vector;
@@ -113,6 +114,12 @@ struct nvme_state_features {
 	uint32_t async_event;
 	uint32_t padding;
 	uint64_t vectors_uncoalesced[NVME_MAX_QUEUES / 64 + 1];
+};
+
+/* Doorbell Buffer Config: a page each, addresses in the guest. */
+struct nvme_state_shadow {
+	uint64_t doorbells; /* 0: there are none */
+	uint64_t events;
 };
 
 /* Events by enum nvme_event, see async-event.h. */
@@ -153,6 +160,7 @@ struct nvme_state {
 	struct nvme_state_registers registers;
 	struct nvme_state_features features;
 	struct nvme_state_events events;
+	struct nvme_state_shadow shadow;
 	struct nvme_state_sq sqs[NVME_MAX_QUEUES];
 	struct nvme_state_cq cqs[NVME_MAX_QUEUES];
 	struct nvme_state_namespace namespaces[NVME_MAX_NAMESPACES];
@@ -164,7 +172,7 @@ struct nvme_state {
 	uint64_t errors[NVME_ERROR_LOG_ENTRIES][8]; /* struct nvme_error_entry */
 	struct nvme_state_counters retired;	    /* of namespaces that are gone */
 	struct nvme_state_counters counters[NVME_MAX_WORKERS][NVME_MAX_NAMESPACES];
-	uint64_t padding[7];
+	uint64_t padding[5];
 
 	/* Of whole cache lines. */
 	struct nvme_state_hand hands[NVME_MAX_WORKERS];

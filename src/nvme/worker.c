@@ -185,8 +185,10 @@ static bool has_ready(const struct nvme_worker *worker)
 
 static bool poll_queues(struct nvme_worker *worker)
 {
-	bool any = retry_gated(worker);
+	bool any;
 
+	nvme_doorbell_sample(worker);
+	any = retry_gated(worker);
 	any |= retry_deliveries(worker);
 	if (can_retry_bounces(worker)) {
 		retry(&worker->bounce_waiters);
@@ -251,10 +253,10 @@ bool nvme_worker_arm(struct nvme_worker *worker)
 {
 	for (unsigned i = 0; i < worker->cq_count; i++)
 		WRITE_ONCE(worker->cqs[i]->starved, worker->cqs[i]->waiting.first != NULL);
+	nvme_doorbell_arm(worker);
 	/* Nobody else tells us that the client has acknowledged what we wait for. */
 	if (nvme_host_writes_pending(worker->ctrl->host, worker->index))
 		nvme_host_after_writes(worker->ctrl->host, worker->index, kick, worker, 0);
-	nvme_doorbell_arm();
 	return !has_work(worker);
 }
 

@@ -7,6 +7,7 @@
 #include "nvme/data-pointer.h"
 #include "nvme/limits.h"
 #include "nvme/request.h"
+#include "nvme/ring.h"
 #include "nvme/state.h"
 
 /*
@@ -30,6 +31,8 @@ struct nvme_worker {
 	struct nvme_cq *cqs[NVME_MAX_QUEUES];
 	unsigned sq_count, cq_count;
 	unsigned next_sq; /* round robin: where the next poll begins */
+
+	struct nvme_ring shadow, events; /* with shadow doorbells: the guest's two pages */
 
 	struct nvme_request_pool pool;
 	struct nvme_request_pool admin_pool; /* worker 0 */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What Linux does with the optional commands: discard, write zeroes."""
+"""What Linux does with the optional commands: discard, write zeroes, shadow doorbells."""
+import re
 from lab.guest import QemuGuest
 
 from conftest import IMAGES, complaints
@@ -45,4 +46,33 @@ def test_discarded_blocks_go_back_to_the_host(lab_host, serve, image):
         guest.check('rm /mnt/x/file && sync && fstrim /mnt/x')
         assert allocated() <= empty + 4
         guest.check(f'umount /mnt/x && e2fsck -fn {DEVICE}')
+        assert complaints(guest) == []
+
+
+def trapped(host, path):
+    """How many doorbell writes QEMU has seen."""
+    return len(re.findall(r'vfio_region_write .*region0\+0x1[0-9a-f]{3},', host.path(path).read_text(errors='replace')))
+
+
+def test_shadow_doorbells_are_seldom_trapped(lab_host, serve, image):
+    path, trace = image('disk.raw', SIZE), '/run/lab/trace'
+    server = serve('nvme0', '--namespace', f'file:{path}', '--io-threads=2')
+    with QemuGuest(lab_host, machine='q35', extra_args=[*server.device(), '-D', trace, '-trace', 'vfio_region_write']) as guest:
+        guest.check(f'for i in $(seq 100); do [ -e {DEVICE} ] && exit 0; sleep 0.1; done; exit 1')
+
+        def completed():
+            counts = guest.check('cat /sys/block/nvme0n1/stat').split()
+            return int(counts[0]) + int(counts[4])
+
+        before, earlier = trapped(lab_host, trace), completed()
+        for jobs, depth in ((1, 32), (2, 4), (1, 1)):
+            guest.check(f'fio --name=x --filename={DEVICE} --direct=1 --ioengine=libaio --iodepth={depth} --numjobs={jobs} --verify=crc32c '
+                        f'--verify_fatal=1 --rw=randrw --bs=4k --size=4M --offset_increment=8M --output=/tmp/fio.log', 300)
+            after = trapped(lab_host, trace)
+            commands, earlier = completed() - earlier, completed()
+            # At most one for each command, where the worker sleeps: the other of the two needs no one's attention.
+            print('jobs', jobs, 'depth', depth, 'commands', commands, 'trapped', after - before)
+            assert after - before <= commands * 1.1
+            before = after
+        guest.check('echo 1 > /sys/class/nvme/nvme0/reset_controller', 60)
         assert complaints(guest) == []

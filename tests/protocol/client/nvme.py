@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A toy NVMe driver over a vfio-user client: queues, PRPs and interrupts in guest memory."""
 import struct
+import threading
 import time
 
 from . import vfio_user as vu
@@ -8,8 +9,8 @@ from . import vfio_user as vu
 PAGE = 4096
 CAP, VS, INTMS, INTMC, CC, CSTS, AQA, ASQ, ACQ = 0, 8, 0xc, 0x10, 0x14, 0x1c, 0x24, 0x28, 0x30
 EN, RDY, CFS = 1, 1, 2
-DELETE_SQ, CREATE_SQ, GET_LOG, DELETE_CQ, CREATE_CQ, IDENTIFY, ABORT, SET_FEATURES, GET_FEATURES, AER = \
-    0, 1, 2, 4, 5, 6, 8, 9, 10, 12
+DELETE_SQ, CREATE_SQ, GET_LOG, DELETE_CQ, CREATE_CQ, IDENTIFY, ABORT, SET_FEATURES, GET_FEATURES, AER, \
+    DOORBELL_BUFFER = 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 0x7c
 FLUSH, WRITE, READ, WRITE_ZEROES, DATASET_MANAGEMENT = 0, 1, 2, 8, 9
 FUA, DEAC = 1 << 30, 1 << 25
 
@@ -114,6 +115,9 @@ class Driver:
         self.end = iova + memory.size
         self.admin = None
         self.queues = {}
+        self.shadow = self.events = None
+        self.trapped = 0
+        self.fence = threading.Lock()
         self.vectors = [vu.Interrupt() for _ in range(vectors)]
         if vectors:
             client.enable_vectors(self.vectors)
@@ -174,7 +178,24 @@ class Driver:
     def write64(self, offset, value):
         self.client.write64(offset, value)
 
+    def shadow_doorbells(self):
+        """Doorbell Buffer Config; the I/O queues use them from here on."""
+        shadow, events = self.alloc(PAGE), self.alloc(PAGE)
+        self.memory.write(shadow, bytes(PAGE))
+        self.memory.write(events, bytes(PAGE))
+        self.admin.command(DOORBELL_BUFFER, prp1=shadow, prp2=events)
+        self.shadow, self.events = shadow, events
+
     def doorbell(self, number, value):
+        if self.shadow is not None and number >= 2:
+            old, = struct.unpack('<I', self.memory.read(self.shadow + number * 4, 4))
+            self.memory.write(self.shadow + number * 4, struct.pack('<I', value))
+            with self.fence:    # a full one: the value is there before the event index is read
+                pass
+            event, = struct.unpack('<I', self.memory.read(self.events + number * 4, 4))
+            if (value - event - 1) & 0xffff >= (value - old) & 0xffff:
+                return
+        self.trapped += 1
         self.client.write32(0x1000 + number * 4, value, posted=True)
 
     def enable_msix(self, on=True):
@@ -191,6 +212,7 @@ class Driver:
         self.until(lambda: self.read32(CSTS) & mask == value, timeout)
 
     def disable(self):
+        self.shadow = self.events = None
         self.write32(CC, 0)
         self.wait_csts(RDY, 0)
 

@@ -2,6 +2,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-admin \
 	tests/unit/nvme/test-data-pointer \
 	tests/unit/nvme/test-hold \
+	tests/unit/nvme/test-doorbell \
 	tests/unit/nvme/test-io \
 	tests/unit/nvme/test-namespaces \
 	tests/unit/nvme/test-post \
@@ -28,6 +29,8 @@ tests_unit_nvme_test_data_pointer_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_data_pointer_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_hold_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_hold_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_doorbell_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_doorbell_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_io_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_io_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_namespaces_CPPFLAGS = $(UNIT_CPPFLAGS)

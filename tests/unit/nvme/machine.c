@@ -389,9 +389,41 @@ uint16_t machine_put(struct machine *machine, unsigned id, struct nvme_command c
 	return command.cid;
 }
 
+/* Section 7.13: has the new value passed the event index? */
+static bool passes(uint16_t event, uint16_t value, uint16_t old)
+{
+	return (uint16_t)(value - event - 1) < (uint16_t)(value - old);
+}
+
+static void doorbell(struct machine *machine, unsigned index, uint32_t value)
+{
+	if (machine->shadow && index >= 2) {
+		uint32_t *shadow = machine_at(machine, machine->shadow), old = shadow[index];
+		const uint32_t *events = machine_at(machine, machine->events);
+
+		shadow[index] = value;
+		if (!passes(events[index], value, old))
+			return;
+	}
+	machine->trapped++;
+	machine_write32(machine, NVME_BAR0_DOORBELLS + index * 4, value);
+}
+
+void machine_shadow(struct machine *machine)
+{
+	uint64_t shadow = machine_alloc(machine, 1), events = machine_alloc(machine, 1);
+	const struct nvme_command command = { .opcode = NVME_ADMIN_DOORBELL_BUFFER,
+					      .prp1 = shadow,
+					      .prp2 = events };
+
+	assert_status(machine_execute(machine, 0, command), 0);
+	machine->shadow = shadow;
+	machine->events = events;
+}
+
 void machine_ring(struct machine *machine, unsigned id)
 {
-	machine_write32(machine, NVME_BAR0_DOORBELLS + id * 8, machine->queues[id].tail);
+	doorbell(machine, id * 2, machine->queues[id].tail);
 }
 
 uint16_t machine_submit(struct machine *machine, unsigned id, struct nvme_command command)
@@ -430,7 +462,7 @@ bool machine_take(struct machine *machine, unsigned id, struct machine_completio
 {
 	if (!machine_peek(machine, id, ret))
 		return false;
-	machine_write32(machine, NVME_BAR0_DOORBELLS + id * 8 + 4, machine->queues[id].head);
+	doorbell(machine, id * 2 + 1, machine->queues[id].head);
 	return true;
 }
 

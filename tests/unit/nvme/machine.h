@@ -77,6 +77,8 @@ struct machine {
 	unsigned after_count;
 
 	struct machine_queue queues[NVME_MAX_QUEUES];
+	uint64_t shadow, events; /* addresses of the doorbell buffers; 0: none */
+	unsigned trapped;	 /* doorbell writes */
 	uint16_t next_cid;
 };
 
@@ -140,6 +142,9 @@ void machine_write32(struct machine *machine, uint64_t offset, uint32_t value);
 void machine_enable(struct machine *machine);
 /** machine_create_queue() - CQ and SQ @id with @entries each, vector @id */
 void machine_create_queue(struct machine *machine, unsigned id, unsigned entries);
+
+/** machine_shadow() - Doorbell Buffer Config; from here on the driver uses shadow doorbells */
+void machine_shadow(struct machine *machine);
 
 /** machine_put() - into the submission queue, without the doorbell. Return: the command id. */
 uint16_t machine_put(struct machine *machine, unsigned id, struct nvme_command command);
