@@ -254,13 +254,15 @@ static void finish_stop(struct nvme_controller *ctrl)
 		start(ctrl);
 }
 
+/* A reset ends also while frozen: the machine stands still until it has, and wants nothing of what
+ * there was; the one of a guest that arrives is reset before its state comes. */
 void nvme_controller_go_on(struct nvme_controller *ctrl)
 {
-	if (ctrl->frozen || ctrl->awaited || ctrl->haunted)
+	if ((ctrl->frozen && !ctrl->resetting) || ctrl->awaited || ctrl->haunted)
 		return;
 	if (ctrl->drained)
 		finish_stop(ctrl);
-	if (ctrl->shutdown_due)
+	if (ctrl->shutdown_due && !ctrl->frozen)
 		nvme_shutdown_go_on(ctrl);
 }
 

@@ -334,6 +334,23 @@ static void config_is_judged(void **state)
 	assert_non_null(machine_restart(machine, NULL));
 }
 
+/* The machine waits for its answer and does nothing else, a thaw included. */
+static void a_frozen_controller_is_reset(void **state)
+{
+	struct machine *machine = *state;
+	unsigned frozen = 0, done = 0;
+
+	nvme_controller_freeze(machine->ctrl, count_call, &frozen);
+	machine_run(machine);
+	assert_int_equal(frozen, 1);
+	nvme_controller_reset(machine->ctrl, count_call, &done);
+	machine_run(machine);
+	assert_int_equal(done, 1);
+	assert_int_equal(machine_read32(machine, NVME_REG_CC), 0);
+	nvme_controller_thaw(machine->ctrl);
+	machine_enable(machine);
+}
+
 int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, machine_setup, machine_teardown)
@@ -351,6 +368,8 @@ int main(void)
 		test(a_reset_joins_the_disabling),
 		test_two(reset_amid_queue_commands),
 		test(parked_events_are_forgotten),
+		test(a_frozen_controller_is_reset),
+		test_two(a_frozen_controller_is_reset),
 		test_two(reset_amid_detach),
 		test(a_successor_goes_on),
 		test_two(a_successor_goes_on),
