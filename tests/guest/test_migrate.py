@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Guests that move: two bare QEMUs, each with a keeper, on one host and one image. No libvirt, no daemon.
+
+What the daemon does is done here: it permits each migration of which QEMU says that it begins."""
+import json
+import os
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from lab.error import LabError
+from lab.guest import QemuGuest
+
+from conftest import IMAGES, complaints
+from test_keeper import START, nothing_left
+
+UUIDS = {'a': '5f0c9d0a-27f9-4b7c-8a55-6c7c0e3b000a', 'b': '5f0c9d0a-27f9-4b7c-8a55-6c7c0e3b000b'}
+IDS = ','.join('virtnvme-%02d' % n for n in range(16))
+# Long forms, for a machine of one's own: VIRTNVME_MIGRATIONS=20
+ROUNDS = int(os.environ.get('VIRTNVME_MIGRATIONS', '2'))
+
+
+class Side:
+    """A keeper and the QEMU that it serves."""
+
+    def __init__(self, host, name, machine='q35', controllers=1, incoming=None, wait=True, queues=2, memory=256, **config):
+        self.host, self.name, self.uuid = host, name, UUIDS[name[0]]
+        self.run = f'/run/virtnvme/{self.uuid}'
+        self.config = {
+            'uuid': self.uuid, 'name': name, 'runtime_dir': self.run, 'owner': {'uid': 0, 'gid': 0},
+            'controller_program': '/usr/libexec/virtnvme/virtnvme-controller', 'controller_user': 'virtnvme', 'log_level': 7,
+            'incoming': incoming is not None,
+            'controllers': [{
+                'index': n, 'serial': f'VN{n}', 'uuid': '5f0c9d0a-27f9-4b7c-8a55-6c7c0e3c00%02x' % n, 'queues': queues,
+                'namespaces': [{'nsid': 1, 'target': f'nvme{n}n1', 'type': 'file', 'path': f'{IMAGES}/disk{n}.raw',
+                                'capacity': 64 << 20, 'cache': 'none', 'io': 'io_uring', 'discard': True,
+                                'uuid': '5f0c9d0a-27f9-4b7c-8a55-6c7c0e3d00%02x' % n}]} for n in range(controllers)], **config}
+        done = host.run(['python3', '-c', START], input=json.dumps(self.config))
+        assert json.loads(done.stdout) == {'result': {}}, done.stdout
+        more = ['-incoming', incoming] if incoming else []
+        self.guest = QemuGuest(host, name=name, machine=machine, memory=memory, extra_args=self.devices(machine) + more,
+                               wait=not incoming and wait)
+        self.qmp = self.guest.qmp
+        self.capabilities('events')
+        self.permitted = 0
+        self.permits = True
+        threading.Thread(target=self._permit, daemon=True).start()
+
+    def devices(self, machine):
+        argv = ['-object', json.dumps({'qom-type': 'dbus-vmstate', 'id': 'virtnvme-vmstate', 'addr': f'unix:path={self.run}/bus.sock',
+                                       'id-list': IDS}),
+                '-chardev', f'socket,id=virtnvme-qmp,path={self.run}/qmp.sock', '-mon', 'chardev=virtnvme-qmp,mode=control']
+        for controller in self.config['controllers']:
+            n = controller['index']
+            bus = {}
+            if machine == 'q35':
+                bus = {'bus': f'virtnvme-port{n}'}
+                argv += ['-device', f'pcie-root-port,id=virtnvme-port{n},chassis={n + 1},slot={n + 1},bus=pcie.0,addr={16 + n:x}.0']
+            argv += ['-device', json.dumps({'driver': 'vfio-user-pci', 'id': f'virtnvme-nvme{n}', 'x-msg-timeout': 30000,
+                                            'socket': {'type': 'unix', 'path': f'{self.run}/nvme{n}.sock'}} | bus)]
+        return argv
+
+    def keeper(self, command, **arguments):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(20)
+            sock.connect(str(self.host.path(f'{self.run}/keeper.sock')))
+            text = json.dumps({'id': 1, 'command': command, 'arguments': arguments}).encode()
+            sock.sendall(struct.pack('<I', len(text)) + text)
+            size, = struct.unpack('<I', sock.recv(4, socket.MSG_WAITALL))
+            answer = json.loads(sock.recv(size, socket.MSG_WAITALL))
+        if 'error' in answer:
+            raise LabError(answer['error']['message'])
+        return answer['result']
+
+    def _permit(self):
+        """In the daemon's place."""
+        seen = 0
+        while self.guest.process.poll() is None:
+            for event in self.qmp.events[seen:]:
+                seen += 1
+                if event['event'] == 'MIGRATION' and event['data']['status'] == 'setup' and self.permits:
+                    at = event['timestamp']
+                    try:
+                        self.keeper('permit-migration', seconds=at['seconds'], micros=at['microseconds'], operation='migration')
+                    except OSError:
+                        return
+                    self.permitted += 1
+            time.sleep(0.005)
+
+    def capabilities(self, *names):
+        self.qmp('migrate-set-capabilities', capabilities=[{'capability': name, 'state': True} for name in names])
+
+    def status(self):
+        return self.qmp('query-migrate').get('status', 'none')
+
+    def log(self):
+        return (self.host.path('/var/log/virtnvme') / f'{self.name}.log').read_text(errors='replace')
+
+    def end(self):
+        self.guest.close()
+
+
+def wait(condition, what, timeout=120):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def migrate(source, target, bandwidth=None):
+    """To the end at the source: its status."""
+    uri = f'unix:/run/lab/{source.name}-{target.name}.migrate'
+    target.qmp('migrate-incoming', uri=uri)
+    if bandwidth:
+        source.qmp('migrate-set-parameters', max_bandwidth=bandwidth)
+    source.qmp('migrate', uri=uri)
+    wait(lambda: source.status() in ('completed', 'failed'), 'the end of the migration')
+    return source.status()
+
+
+def arrived(target):
+    """The guest runs at the target, and on its disks."""
+    wait(lambda: target.status() in ('completed', 'failed'), 'the end of the migration at the target')
+    assert target.status() == 'completed', target.log()
+    wait(lambda: target.qmp('query-status')['status'] == 'running', 'a guest that runs')
+    wait(lambda: target.keeper('status')['migration'] == 'none', 'disks in use at the target')
+    assert 'is back, after' in target.log()
+    assert 'before QEMU' not in target.log()
+
+
+@pytest.mark.parametrize('machine', ['q35', 'pc'])
+def test_idle_guest_goes_and_comes_back(lab_host, machine):
+    side = Side(lab_host, 'a0', machine)
+    side.guest.check('dd if=/dev/urandom of=/dev/nvme0n1 bs=1M count=8 oflag=direct 2>/dev/null')
+    theirs = side.guest.check('sha256sum /dev/nvme0n1').split()[0]
+    for number in range(ROUNDS):
+        target = Side(lab_host, 'ba'[number % 2] + str(number + 1), machine, incoming='defer')
+        assert target.keeper('status')['migration'] == 'incoming'
+        assert migrate(side, target) == 'completed', side.log()
+        arrived(target)
+        side.end()
+        side = target
+        wait(lambda: len(os.listdir(lab_host.path('/run/virtnvme'))) == 2, 'the end of the keeper')    # directory and lock
+        side.guest.check('echo 3 > /proc/sys/vm/drop_caches')
+        assert side.guest.check('sha256sum /dev/nvme0n1').split()[0] == theirs
+        side.guest.check('dd if=/dev/urandom of=/dev/nvme0n1 bs=1M seek=8 count=8 oflag=direct 2>/dev/null')
+        theirs = side.guest.check('sha256sum /dev/nvme0n1').split()[0]
+    assert complaints(side.guest) == []
+    assert theirs == lab_host.run(f'sha256sum {IMAGES}/disk0.raw').stdout.split()[0]
+    side.end()
+    lab_host.wait_for(lambda: nothing_left(lab_host), 'the end of the keepers')
