@@ -40,7 +40,7 @@ class Side:
                                 'uuid': '5f0c9d0a-27f9-4b7c-8a55-6c7c0e3d00%02x' % n}]} for n in range(controllers)], **config}
         done = host.run(['python3', '-c', START], input=json.dumps(self.config))
         assert json.loads(done.stdout) == {'result': {}}, done.stdout
-        more = ['-incoming', incoming] if incoming else []
+        more = ['-S', '-incoming', incoming] if incoming else []
         self.guest = QemuGuest(host, name=name, machine=machine, memory=memory, extra_args=self.devices(machine) + more,
                                wait=not incoming and wait)
         self.qmp = self.guest.qmp
@@ -125,6 +125,7 @@ def arrived(target):
     """The guest runs at the target, and on its disks."""
     wait(lambda: target.status() in ('completed', 'failed'), 'the end of the migration at the target')
     assert target.status() == 'completed', target.log()
+    target.qmp('query-status'), target.qmp('query-status'), target.qmp('cont')     # as libvirt does
     wait(lambda: target.qmp('query-status')['status'] == 'running', 'a guest that runs')
     wait(lambda: target.keeper('status')['migration'] == 'none', 'disks in use at the target')
     assert 'is back, after' in target.log()
