@@ -126,8 +126,11 @@ static void record(struct nvme_namespace *ns)
 	memcpy(now.uuid, ns->uuid, sizeof(now.uuid));
 	if (memcmp(known, &now, sizeof(now)) == 0)
 		return;
-	*known = now;
+	/* In this order: what was not told to the end is found to differ by a successor. */
 	changed(ns->ctrl, ns->nsid);
+	nvme_crash_point();
+	*known = now;
+	nvme_crash_point();
 }
 
 static uint64_t bit(uint32_t nsid)

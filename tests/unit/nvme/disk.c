@@ -32,6 +32,7 @@ struct machine_disk *machine_disk_new(uint64_t bytes)
 void machine_disk_free(struct machine_disk *disk)
 {
 	assert_int_equal(disk->count, 0);
+	assert_null(disk->dead);
 	free(disk->data);
 	free(disk);
 }
@@ -105,6 +106,58 @@ void machine_release(struct machine *machine, struct machine_disk *disk)
 	disk->count--;
 	memmove(&disk->held[0], &disk->held[1], disk->count * sizeof(request));
 	end(disk, request);
+}
+
+/* What the kernel still has of it: the pages are the guest's, or its own copy. */
+struct machine_dead {
+	struct machine_dead *next;
+	struct block_request request;
+	struct iovec iov[BLOCK_MAX_IOV];
+	uint8_t data[];
+};
+
+static bool is_the_guests(const struct machine *machine, const struct iovec *iov)
+{
+	const uint8_t *base = iov->iov_base;
+
+	return base >= machine->memory && base < machine->memory + MACHINE_MEMORY;
+}
+
+void machine_disk_die(struct machine *machine, struct machine_disk *disk)
+{
+	for (unsigned i = 0; i < disk->count; i++) {
+		const struct block_request *request = disk->held[i];
+		struct machine_dead *dead = malloc(sizeof(*dead) + request->bytes);
+		uint8_t *copy = dead->data;
+
+		assert_non_null(dead);
+		dead->request = *request;
+		dead->request.iov = dead->iov;
+		for (unsigned n = 0; n < request->iovcnt; n++) {
+			dead->iov[n] = request->iov[n];
+			if (!is_the_guests(machine, &request->iov[n])) {
+				memcpy(copy, request->iov[n].iov_base, request->iov[n].iov_len);
+				dead->iov[n].iov_base = copy;
+				copy += request->iov[n].iov_len;
+			}
+		}
+		dead->next = disk->dead;
+		disk->dead = dead;
+	}
+	disk->count = 0;
+}
+
+void machine_haunt(struct machine *machine, struct machine_disk *disk,
+		   unsigned (*choose)(unsigned n))
+{
+	while (disk->dead) {
+		struct machine_dead *dead = disk->dead;
+
+		disk->dead = dead->next;
+		if (dead->request.op != BLOCK_FLUSH && choose(2))
+			transfer(disk, &dead->request);
+		free(dead);
+	}
 }
 
 const struct block_info *block_get_info(const struct block *block)

@@ -1,5 +1,6 @@
 NVME_TESTS = \
 	tests/unit/nvme/test-admin \
+	tests/unit/nvme/test-crash \
 	tests/unit/nvme/test-data-pointer \
 	tests/unit/nvme/test-hold \
 	tests/unit/nvme/test-doorbell \
@@ -20,11 +21,18 @@ tests_unit_nvme_libmachine_a_SOURCES = \
 	tests/unit/nvme/disk.c \
 	tests/unit/nvme/machine.c tests/unit/nvme/machine.h
 tests_unit_nvme_libmachine_a_CPPFLAGS = $(UNIT_CPPFLAGS)
+# The controller model with its crash points.
+check_LIBRARIES += tests/unit/nvme/libcrash.a
+tests_unit_nvme_libcrash_a_SOURCES = $(src_libnvme_a_SOURCES)
+tests_unit_nvme_libcrash_a_CPPFLAGS = $(src_libnvme_a_CPPFLAGS) -DNVME_CRASH_POINTS
 MACHINE_LIBS = tests/unit/nvme/libmachine.a src/libnvme.a tests/unit/nvme/libmachine.a \
 	$(BASE_LIBS) $(UUID_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_nvme_test_admin_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_admin_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_crash_CPPFLAGS = $(UNIT_CPPFLAGS) -DNVME_CRASH_POINTS
+tests_unit_nvme_test_crash_LDADD = tests/unit/nvme/libmachine.a tests/unit/nvme/libcrash.a \
+	tests/unit/nvme/libmachine.a $(BASE_LIBS) $(UUID_LIBS) $(CMOCKA_LIBS)
 tests_unit_nvme_test_data_pointer_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_data_pointer_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_hold_CPPFLAGS = $(UNIT_CPPFLAGS)

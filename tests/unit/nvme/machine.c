@@ -54,6 +54,22 @@ static int host_read(struct nvme_host *host, unsigned worker, uint64_t iova, voi
 	return 0;
 }
 
+static void post(struct machine *machine, uint64_t iova, const void *buf, size_t len)
+{
+	struct machine_message *message = malloc(sizeof(*message) + len), **end;
+
+	assert_non_null(message);
+	message->next = NULL;
+	message->old = false;
+	message->iova = iova;
+	message->len = len;
+	memcpy(message->data, buf, len);
+	for (end = &machine->messages; *end;)
+		end = &(*end)->next;
+	*end = message;
+	machine->writes_pending = true;
+}
+
 static int host_write(struct nvme_host *host, unsigned worker, uint64_t iova, const void *buf,
 		      size_t len)
 {
@@ -62,7 +78,10 @@ static int host_write(struct nvme_host *host, unsigned worker, uint64_t iova, co
 	if (!host_contains(host, iova, len, NVME_HOST_WRITE))
 		return -EFAULT;
 	machine->writes++;
-	memcpy(machine_at(machine, iova), buf, len);
+	if (machine->queue_writes)
+		post(machine, iova, buf, len);
+	else
+		memcpy(machine_at(machine, iova), buf, len);
 	return 0;
 }
 
@@ -93,6 +112,33 @@ void machine_execute_writes(struct machine *machine)
 	machine->after_count = 0;
 	for (unsigned i = 0; i < count; i++)
 		machine->after[i].fn(machine->after[i].opaque, machine->after[i].value);
+}
+
+static bool take_message(struct machine *machine, bool execute)
+{
+	struct machine_message *message = machine->messages;
+
+	if (!message)
+		return false;
+	machine->messages = message->next;
+	if (execute)
+		memcpy(machine_at(machine, message->iova), message->data, message->len);
+	machine->writes_executed += !message->old;
+	free(message);
+	if (machine->writes_executed == machine->writes)
+		machine_execute_writes(machine);
+	return true;
+}
+
+bool machine_execute_one(struct machine *machine)
+{
+	return take_message(machine, true);
+}
+
+void machine_drop_messages(struct machine *machine)
+{
+	while (take_message(machine, false))
+		;
 }
 
 static bool host_writes_pending(struct nvme_host *host, unsigned worker)
@@ -235,9 +281,29 @@ static void end_process(struct machine *machine)
 	machine->ctrl = NULL;
 }
 
+void machine_die(struct machine *machine, struct machine_disk *disk)
+{
+	machine_disk_die(machine, disk);
+	end_process(machine);
+	for (unsigned i = 0; i < ARRAY_SIZE(machine->calls); i++) {
+		machine->calls[i].first = NULL;
+		machine->calls[i].end = &machine->calls[i].first;
+	}
+	for (struct machine_message *message = machine->messages; message; message = message->next)
+		message->old = true;
+	machine->after_count = 0;
+	machine->writes = machine->writes_executed = 0;
+	machine->writes_pending = machine->cancelled = false;
+}
+
 struct nvme_controller *machine_restart(struct machine *machine, struct error **errp)
 {
 	end_process(machine);
+	return machine_adopt(machine, errp);
+}
+
+struct nvme_controller *machine_adopt(struct machine *machine, struct error **errp)
+{
 	machine->ctrl = nvme_controller_new(&machine->config, &machine->host, machine->state, errp);
 	if (machine->ctrl)
 		make_workers(machine);
@@ -246,6 +312,8 @@ struct nvme_controller *machine_restart(struct machine *machine, struct error **
 
 void machine_free(struct machine *machine)
 {
+	while (machine_execute_one(machine))
+		;
 	end_process(machine);
 	free(machine->state);
 	memory_free(machine->memory);

@@ -26,6 +26,7 @@ struct machine_disk {
 	int result;	/* of all requests, if not 0 */
 	unsigned count; /* held */
 	struct block_request *held[256];
+	struct machine_dead *dead; /* of a process that is gone, see machine_die() */
 	struct block_request last; /* as submitted */
 	unsigned submitted, flushes;
 };
@@ -40,6 +41,15 @@ struct machine_after {
 	void (*fn)(void *opaque, unsigned value);
 	void *opaque;
 	unsigned value;
+};
+
+/* A write by message that is not executed yet. */
+struct machine_message {
+	struct machine_message *next;
+	bool old; /* of a process that is gone */
+	uint64_t iova;
+	size_t len;
+	uint8_t data[];
 };
 
 struct machine {
@@ -73,6 +83,8 @@ struct machine {
 	unsigned reads, writes;	  /* by message */
 	unsigned writes_executed; /* while writes_pending */
 	bool no_room;		  /* for more of them */
+	bool queue_writes;	  /* they wait for machine_execute_one() */
+	struct machine_message *messages;
 	struct machine_after after[64];
 	unsigned after_count;
 
@@ -92,6 +104,15 @@ struct machine_completion {
 /** machine_new() - powered on, bus master and MSI-X on, not enabled */
 struct machine *machine_new(unsigned workers);
 void machine_free(struct machine *machine);
+
+/** machine_die() - the process is no more; what it has in flight at @disk, and its messages, may
+ * still happen */
+void machine_die(struct machine *machine, struct machine_disk *disk);
+/** machine_haunt() - let each request of the dead end, or not: @choose. No more come. */
+void machine_haunt(struct machine *machine, struct machine_disk *disk,
+		   unsigned (*choose)(unsigned n));
+/** machine_adopt() - a successor takes over the state. NULL and a sentence: it would not */
+struct nvme_controller *machine_adopt(struct machine *machine, struct error **errp);
 
 /** machine_restart() - the process dies and a successor takes over the state. NULL and a sentence:
  * it would not */
@@ -113,6 +134,10 @@ bool machine_run_control(struct machine *machine);
 /*
  * Guest memory.
  */
+/** machine_execute_one() - the oldest message that waits. Return: was there one? */
+bool machine_execute_one(struct machine *machine);
+/** machine_drop_messages() - those that wait have no effect */
+void machine_drop_messages(struct machine *machine);
 /** machine_execute_writes() - what was posted is; no longer writes_pending */
 void machine_execute_writes(struct machine *machine);
 
@@ -128,6 +153,8 @@ void machine_disk_free(struct machine_disk *disk);
 void machine_attach(struct machine *machine, uint32_t nsid, struct machine_disk *disk);
 /** machine_disk() - of namespace 1 of the fixtures */
 struct machine_disk *machine_disk(struct machine *machine);
+/** machine_disk_die() - half of machine_die() */
+void machine_disk_die(struct machine *machine, struct machine_disk *disk);
 /** machine_release() - let the oldest request held back end */
 void machine_release(struct machine *machine, struct machine_disk *disk);
 

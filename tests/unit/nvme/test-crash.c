@@ -1,0 +1,792 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <malloc.h>
+
+#include "nvme/crash-point.h"
+#include "nvme/journal.h"
+#include "tests/unit/nvme/machine.h"
+#include "tests/unit/test.h"
+
+/*
+ * The controller is killed at every crash point that a random load passes, a successor takes over,
+ * and a model of the guest says what may be seen: each command is completed exactly once, with the
+ * status and the data that it must have; what was written stays written; memory that was given back
+ * is not touched; no event is lost. The model lives on, and so does what hardware and kernel keep:
+ * guest memory, the state, the disk, requests under way in the kernel, messages under way to QEMU,
+ * and the register write that was not handled to its end.
+ *
+ * VIRTNVME_CRASH_SEEDS=N in the environment runs N loads instead of a few.
+ */
+#define LBAS	 32
+#define COMMANDS 32
+#define STEPS	 90
+#define ENTRIES	 8 /* of the I/O queues: they wrap often */
+#define FREE	 0xaa
+
+enum phase {
+	OFF,
+	TURNING_ON,
+	NOTICES,
+	CREATING,
+	RUNNING,
+	TURNING_OFF,
+	RESETTING,
+};
+
+enum kind {
+	NONE,
+	READ,
+	WRITE,
+	ZEROES,
+	FLUSH,
+	ADMIN, /* no effect that the model follows */
+	EVENT,
+	SET_FEATURE,
+	GET_FEATURE,
+	GET_LOG,
+	IDENTIFY,
+	CREATE_CQ3,
+	CREATE_SQ3,
+	DELETE_SQ3,
+	DELETE_CQ3,
+	WRONG_QUEUE,
+};
+
+struct command {
+	enum kind kind;
+	uint16_t cid, sqid;
+	uint64_t iova; /* of its data: in a page of its own */
+	unsigned lba;
+	uint32_t value;
+	unsigned resizes, events; /* until then */
+};
+
+static struct model {
+	struct machine *machine;
+	struct machine_disk *disk;
+	bool by_message;
+	uint32_t random;
+	unsigned steps, turns;
+
+	enum phase phase;
+	unsigned created;
+	struct command commands[COMMANDS];
+	uint64_t pages[COMMANDS];
+	uint32_t lbas[LBAS]; /* what is in it; 0: zeroes */
+	bool lba_busy[LBAS];
+	uint32_t last_value;
+	uint64_t rings[4][2];
+	bool head_due[4];
+
+	enum {
+		Q3_NONE,
+		Q3_CQ,
+		Q3_BOTH
+	} q3;
+	uint32_t feature;
+	bool notices, must_tell, masked, last_look;
+	unsigned resizes, told, events;
+
+	/* Done again by the keeper when it was not to the end. */
+	bool write_due, reset_due;
+	uint64_t write_offset, write_value;
+	size_t write_len;
+
+	bool ghosts, frozen, freezing;
+	unsigned submitted_before;
+} model;
+
+/*
+ * Killing
+ */
+static jmp_buf killed;
+static unsigned long passed, kill_at;
+
+void nvme_crash_point(void)
+{
+	passed++;
+	if (passed == kill_at)
+		longjmp(killed, 1);
+}
+
+static unsigned choose(unsigned n)
+{
+	model.random = model.random * 1664525u + 1013904223u;
+	return (model.random >> 8) % n;
+}
+
+/*
+ * The driver
+ */
+static void guest_write(uint64_t offset, uint64_t value, size_t len)
+{
+	model.write_offset = offset;
+	model.write_value = value;
+	model.write_len = len;
+	model.write_due = true;
+	nvme_controller_write(model.machine->ctrl, offset, &value, len);
+	model.write_due = false;
+}
+
+static void *data_of(const struct command *command)
+{
+	return machine_at(model.machine, command->iova);
+}
+
+static void *page_of(const struct command *command)
+{
+	return machine_at(model.machine, model.pages[command - model.commands]);
+}
+
+static void fill(uint8_t *block, unsigned lba, uint32_t value)
+{
+	uint32_t word = value ? value << 8 | lba : 0;
+
+	for (unsigned i = 0; i < 512; i += 4)
+		memcpy(block + i, &word, 4);
+}
+
+static bool holds(const uint8_t *block, unsigned lba, uint32_t value)
+{
+	uint8_t wanted[512];
+
+	fill(wanted, lba, value);
+	return memcmp(block, wanted, sizeof(wanted)) == 0;
+}
+
+static bool disk_holds(unsigned lba, uint32_t value)
+{
+	return holds(model.disk->data + lba * 512, lba, value);
+}
+
+/* Memory that is the guest's again. */
+static void give_back(struct command *command)
+{
+	memset(page_of(command), FREE, NVME_PAGE_SIZE);
+	command->kind = NONE;
+}
+
+static bool is_untouched(const struct command *command)
+{
+	const uint8_t *page = page_of(command);
+
+	return page[0] == FREE && memcmp(page, page + 1, NVME_PAGE_SIZE - 1) == 0;
+}
+
+static struct command *new_command(enum kind kind, unsigned sqid)
+{
+	unsigned count = 0, first = choose(COMMANDS);
+	struct command *found = NULL;
+
+	for (unsigned i = 0; i < COMMANDS; i++) {
+		struct command *command = &model.commands[(first + i) % COMMANDS];
+
+		count += command->kind && command->sqid == sqid;
+		if (!command->kind)
+			found = command;
+	}
+	if (!found || count + 1 >= model.machine->queues[sqid].sq_entries)
+		return NULL;
+	assert_true(is_untouched(found));
+	*found = (struct command){ .kind = kind,
+				   .sqid = sqid,
+				   .iova = model.pages[found - model.commands] };
+	return found;
+}
+
+static void submit(struct command *command, struct nvme_command sqe)
+{
+	command->cid = machine_put(model.machine, command->sqid, sqe);
+	guest_write(NVME_BAR0_DOORBELLS + command->sqid * 8,
+		    model.machine->queues[command->sqid].tail, 4);
+}
+
+static void submit_io(void)
+{
+	static const enum kind kinds[] = { READ, READ, WRITE, WRITE, WRITE, ZEROES, FLUSH };
+	enum kind kind = kinds[choose(ARRAY_SIZE(kinds))];
+	unsigned lba = choose(LBAS), sqid = 1 + choose(model.q3 == Q3_BOTH ? 3 : 2);
+	struct command *command;
+
+	if (model.lba_busy[lba])
+		return;
+	command = new_command(kind, sqid);
+	if (!command)
+		return;
+	command->lba = lba;
+	command->value = model.lbas[lba];
+	/* Some are not aligned as the disk wants, and go through a bounce buffer. */
+	command->iova += choose(2) * 4;
+	if (kind == FLUSH) {
+		submit(command, (struct nvme_command){ .opcode = NVME_IO_FLUSH, .nsid = 1 });
+		return;
+	}
+	model.lba_busy[lba] = true;
+	if (kind == WRITE) {
+		command->value = ++model.last_value;
+		fill(data_of(command), lba, command->value);
+	} else if (kind == ZEROES) {
+		command->value = 0;
+	}
+	submit(command, machine_rw(kind == READ	   ? NVME_IO_READ
+				   : kind == WRITE ? NVME_IO_WRITE
+						   : NVME_IO_WRITE_ZEROES,
+				   lba, 1, command->iova, 0));
+}
+
+static bool is_busy(enum kind kind)
+{
+	for (unsigned i = 0; i < COMMANDS; i++)
+		if (model.commands[i].kind == kind)
+			return true;
+	return false;
+}
+
+static void submit_q3(void)
+{
+	struct machine_queue *queue = &model.machine->queues[3];
+	enum kind kind;
+	struct command *command;
+
+	if (is_busy(CREATE_CQ3) || is_busy(CREATE_SQ3) || is_busy(DELETE_SQ3) ||
+	    is_busy(DELETE_CQ3) || is_busy(WRONG_QUEUE))
+		return;
+	if (model.q3 == Q3_BOTH)
+		for (unsigned i = 0; i < COMMANDS; i++)
+			if (model.commands[i].kind && model.commands[i].sqid == 3)
+				return;
+	kind = choose(4) == 0	     ? WRONG_QUEUE
+	       : model.q3 == Q3_NONE ? CREATE_CQ3
+	       : model.q3 == Q3_BOTH ? DELETE_SQ3
+	       : choose(2)	     ? CREATE_SQ3
+				     : DELETE_CQ3;
+	command = new_command(kind, 0);
+	if (!command)
+		return;
+	switch (kind) {
+	case CREATE_CQ3:
+		queue->head = 0;
+		queue->phase = 1;
+		memset(machine_at(model.machine, queue->cq), 0, ENTRIES * 16);
+		submit(command, machine_create_cq(3, ENTRIES, queue->cq, 3));
+		break;
+	case CREATE_SQ3:
+		queue->tail = 0;
+		submit(command, machine_create_sq(3, ENTRIES, queue->sq, 3));
+		break;
+	case DELETE_SQ3:
+		model.q3 = Q3_CQ; /* nothing more is sent to it */
+		submit(command,
+		       (struct nvme_command){ .opcode = NVME_ADMIN_DELETE_SQ, .cdw10 = 3 });
+		break;
+	case DELETE_CQ3:
+		submit(command,
+		       (struct nvme_command){ .opcode = NVME_ADMIN_DELETE_CQ, .cdw10 = 3 });
+		break;
+	default: /* it exists, or does not */
+		submit(command,
+		       model.q3 == Q3_NONE
+			       ? (struct nvme_command){ .opcode = NVME_ADMIN_DELETE_CQ, .cdw10 = 3 }
+			       : machine_create_cq(3, ENTRIES, queue->cq, 3));
+	}
+}
+
+static struct nvme_command feature(uint8_t opcode, uint8_t id, uint32_t value)
+{
+	return (struct nvme_command){ .opcode = opcode, .cdw10 = id, .cdw11 = value };
+}
+
+static void submit_admin(void)
+{
+	static const enum kind kinds[] = { EVENT, SET_FEATURE, GET_FEATURE, GET_LOG, IDENTIFY };
+	enum kind kind = kinds[choose(ARRAY_SIZE(kinds))];
+	struct command *command;
+
+	if (is_busy(kind) || (kind == GET_FEATURE && is_busy(SET_FEATURE)) ||
+	    (kind == SET_FEATURE && is_busy(GET_FEATURE)))
+		return;
+	command = new_command(kind, 0);
+	if (!command)
+		return;
+	switch (kind) {
+	case EVENT:
+		submit(command, (struct nvme_command){ .opcode = NVME_ADMIN_ASYNC_EVENT });
+		break;
+	case SET_FEATURE:
+		command->value = choose(0x10000);
+		submit(command, feature(NVME_ADMIN_SET_FEATURE, NVME_FEATURE_ERROR_RECOVERY,
+					command->value));
+		break;
+	case GET_FEATURE:
+		submit(command, feature(NVME_ADMIN_GET_FEATURE, NVME_FEATURE_ERROR_RECOVERY, 0));
+		break;
+	case GET_LOG:
+		command->resizes = model.resizes;
+		command->events = model.events;
+		submit(command,
+		       machine_get_log(NVME_LOG_CHANGED_NAMESPACES, 4096, 0, false, command->iova));
+		break;
+	default:
+		submit(command, (struct nvme_command){ .opcode = NVME_ADMIN_IDENTIFY,
+						       .nsid = 1,
+						       .prp1 = command->iova });
+	}
+}
+
+static void read_log(const struct command *command)
+{
+	uint32_t nsid;
+
+	/* An event since may have been sent after this was executed. */
+	if (command->events == model.events)
+		model.masked = false;
+	memcpy(&nsid, data_of(command), sizeof(nsid));
+	if (!nsid) {
+		assert_true(model.told >= command->resizes); /* a change was lost */
+		return;
+	}
+	/* Those that came while it was under way are in the log, or still to come. */
+	assert_int_equal(nsid, 1);
+	model.told = model.resizes;
+	model.must_tell = false;
+}
+
+static void completed(struct command *command, const struct machine_completion *completion)
+{
+	uint64_t blocks;
+
+	if (command->kind == WRONG_QUEUE)
+		assert_status(*completion, NVME_INVALID_QUEUE_ID);
+	else
+		assert_status(*completion, 0);
+	switch (command->kind) {
+	case READ:
+		assert_true(holds(data_of(command), command->lba, command->value));
+		break;
+	case WRITE:
+	case ZEROES:
+		model.lbas[command->lba] = command->value;
+		assert_true(disk_holds(command->lba, command->value));
+		break;
+	case EVENT:
+		assert_int_equal(completion->result & 7, NVME_EVENT_TYPE_NOTICE);
+		model.must_tell = false;
+		model.masked = true;
+		model.events++;
+		break;
+	case SET_FEATURE:
+		model.feature = command->value;
+		break;
+	case GET_FEATURE:
+		assert_int_equal(completion->result, model.feature);
+		break;
+	case GET_LOG:
+		read_log(command);
+		break;
+	case IDENTIFY:
+		memcpy(&blocks, data_of(command), sizeof(blocks));
+		assert_true(blocks != 0); /* the namespace did not go away */
+		break;
+	case CREATE_CQ3:
+		model.q3 = Q3_CQ;
+		break;
+	case CREATE_SQ3:
+		model.q3 = Q3_BOTH;
+		break;
+	case DELETE_CQ3:
+		model.q3 = Q3_NONE;
+		break;
+	default:
+		break;
+	}
+	if (command->kind == READ || command->kind == WRITE || command->kind == ZEROES)
+		model.lba_busy[command->lba] = false;
+	if (model.phase == NOTICES || model.phase == CREATING)
+		model.created++;
+	give_back(command);
+}
+
+static void reap(unsigned cqid)
+{
+	struct machine_completion completion;
+	struct command *command = NULL;
+
+	if (model.phase < NOTICES || model.phase > RUNNING)
+		return;
+	if (cqid == 3 && model.q3 == Q3_NONE)
+		return;
+	if (machine_peek(model.machine, cqid, &completion)) {
+		for (unsigned i = 0; i < COMMANDS; i++)
+			if (model.commands[i].kind && model.commands[i].cid == completion.cid &&
+			    model.commands[i].sqid == completion.sqid)
+				command = &model.commands[i];
+		assert_non_null(command); /* told twice, or never asked */
+		completed(command, &completion);
+		model.head_due[cqid] = true;
+	}
+	if (model.head_due[cqid] && choose(3) == 0) {
+		model.head_due[cqid] = false;
+		guest_write(NVME_BAR0_DOORBELLS + cqid * 8 + 4, model.machine->queues[cqid].head,
+			    4);
+	}
+}
+
+/* The controller is off: what was in flight is over, done or not. */
+static void forget_all(void)
+{
+	for (unsigned i = 0; i < COMMANDS; i++) {
+		struct command *command = &model.commands[i];
+
+		if ((command->kind == WRITE || command->kind == ZEROES) &&
+		    !disk_holds(command->lba, model.lbas[command->lba])) {
+			assert_true(disk_holds(command->lba, command->value));
+			model.lbas[command->lba] = command->value;
+		}
+		if (command->kind)
+			give_back(command);
+	}
+	memset(model.lba_busy, 0, sizeof(model.lba_busy));
+	memset(model.head_due, 0, sizeof(model.head_due));
+	model.q3 = Q3_NONE;
+	model.feature = 0;
+	model.notices = model.must_tell = model.masked = false;
+	model.told = model.resizes;
+	model.phase = OFF;
+}
+
+static void turn_on(void)
+{
+	for (unsigned id = 0; id < 4; id++) {
+		unsigned entries = id ? ENTRIES : MACHINE_ENTRIES;
+
+		model.machine->queues[id] = (struct machine_queue){ .sq = model.rings[id][0],
+								    .cq = model.rings[id][1],
+								    .sq_entries = entries,
+								    .cq_entries = entries,
+								    .phase = 1 };
+		memset(machine_at(model.machine, model.rings[id][1]), 0, entries * 16);
+	}
+	model.phase = TURNING_ON;
+	guest_write(NVME_REG_AQA, (MACHINE_ENTRIES - 1) << 16 | (MACHINE_ENTRIES - 1), 4);
+	guest_write(NVME_REG_ASQ, model.rings[0][0], 8);
+	guest_write(NVME_REG_ACQ, model.rings[0][1], 8);
+	guest_write(NVME_REG_CC, 4 << 20 | 6 << 16 | NVME_CC_EN, 4);
+}
+
+/* One after the other: the queues, of which 2 posts to the completion queue of 1. */
+static void create_next(void)
+{
+	const struct nvme_command sqes[] = {
+		feature(NVME_ADMIN_SET_FEATURE, NVME_FEATURE_ASYNC_EVENT,
+			NVME_EVENT_NAMESPACE_MASK),
+		machine_create_cq(1, ENTRIES, model.rings[1][1], 1),
+		machine_create_sq(1, ENTRIES, model.rings[1][0], 1),
+		machine_create_sq(2, ENTRIES, model.rings[2][0], 1),
+	};
+	struct command *command;
+
+	if (is_busy(ADMIN))
+		return;
+	if (model.created == ARRAY_SIZE(sqes)) {
+		model.notices = true;
+		model.phase = RUNNING;
+		return;
+	}
+	model.phase = CREATING;
+	command = new_command(ADMIN, 0);
+	assert_non_null(command);
+	submit(command, sqes[model.created]);
+}
+
+static void frozen(void *opaque)
+{
+	assert_int_equal(model.disk->count, 0);
+	model.freezing = false;
+	model.frozen = true;
+}
+
+static void reset_over(void *opaque)
+{
+	model.reset_due = false;
+	machine_drop_messages(model.machine); /* bus mastering is off */
+	assert_int_equal(machine_read32(model.machine, NVME_REG_CC), 0);
+	forget_all();
+}
+
+static void reset(void)
+{
+	model.phase = RESETTING;
+	model.reset_due = true;
+	nvme_controller_reset(model.machine->ctrl, reset_over, NULL);
+}
+
+static void act_running(void)
+{
+	unsigned action = choose(100);
+
+	if (model.steps == STEPS)
+		return;
+	model.steps++;
+	if (action < 60) {
+		submit_io();
+	} else if (action < 75) {
+		submit_admin();
+	} else if (action < 85) {
+		submit_q3();
+	} else if (action < 90) {
+		model.disk->info.capacity += 512;
+		model.resizes++;
+		model.must_tell = true;
+		nvme_controller_resized(model.machine->ctrl, 1);
+	} else if (action < 94 && !model.freezing && !model.frozen) {
+		model.freezing = true;
+		nvme_controller_freeze(model.machine->ctrl, frozen, NULL);
+	} else if (action == 98) {
+		model.phase = TURNING_OFF;
+		guest_write(NVME_REG_CC, 4 << 20 | 6 << 16, 4);
+	} else if (action == 99) {
+		reset();
+	}
+}
+
+static void act(void)
+{
+	switch (model.phase) {
+	case OFF:
+		model.created = 0;
+		turn_on();
+		break;
+	case TURNING_ON:
+		if (machine_read32(model.machine, NVME_REG_CSTS) & NVME_CSTS_RDY)
+			model.phase = NOTICES;
+		break;
+	case NOTICES:
+	case CREATING:
+		create_next();
+		break;
+	case RUNNING:
+		act_running();
+		break;
+	case TURNING_OFF:
+		if (machine_read32(model.machine, NVME_REG_CSTS) & NVME_CSTS_RDY)
+			break;
+		/* The answer came after these. */
+		while (model.machine->messages && model.machine->messages->old)
+			machine_execute_one(model.machine);
+		forget_all();
+		break;
+	case RESETTING:
+		break;
+	}
+}
+
+/*
+ * The machine
+ */
+static void attach(bool not_ready)
+{
+	const struct nvme_namespace_config config = { .nsid = 1, .not_ready = not_ready };
+
+	assert_int_equal(nvme_controller_attach(model.machine->ctrl, &config,
+						(struct block *)model.disk, NULL),
+			 0);
+}
+
+static void run_something(void)
+{
+	unsigned what = choose(10);
+
+	if (what < 5)
+		machine_run_worker(model.machine, choose(model.machine->host.workers));
+	else if (what < 7)
+		machine_run_control(model.machine);
+	else if (what < 9 && model.disk->count)
+		machine_release(model.machine, model.disk);
+	else
+		machine_execute_one(model.machine);
+	/* Nothing reaches the disk while a dead process may still be at it. */
+	if (model.ghosts)
+		assert_int_equal(model.disk->submitted, model.submitted_before);
+	if (model.ghosts && choose(12) == 0) {
+		machine_haunt(model.machine, model.disk, choose);
+		model.ghosts = false;
+		nvme_controller_set_ready(model.machine->ctrl, 1, true);
+	}
+	if (model.frozen && choose(8) == 0) {
+		model.frozen = false;
+		nvme_controller_thaw(model.machine->ctrl);
+	}
+}
+
+static void recover(void)
+{
+	struct machine *machine = model.machine;
+
+	machine->host.workers = 1 + choose(3);
+	machine->config.frozen = choose(4) == 0;
+	model.frozen = machine->config.frozen;
+	model.freezing = false;
+	model.ghosts = true;
+	model.submitted_before = model.disk->submitted;
+	assert_non_null(machine_adopt(machine, NULL));
+	for (unsigned i = choose(4); i > 0; i--)
+		run_something();
+	/* A thaw said that no more namespaces come, or the ghosts were laid before it was there. */
+	attach(model.ghosts);
+	if (model.write_due)
+		guest_write(model.write_offset, model.write_value, model.write_len);
+	if (model.reset_due)
+		reset();
+}
+
+static bool is_quiet(void)
+{
+	if (model.steps < STEPS || model.phase != RUNNING || model.ghosts || model.frozen ||
+	    model.freezing || model.machine->messages)
+		return false;
+	for (unsigned i = 0; i < COMMANDS; i++)
+		if (model.commands[i].kind && model.commands[i].kind != EVENT)
+			return false;
+	return !(model.must_tell && !model.masked && is_busy(EVENT));
+}
+
+/* What changed must be in the log, if it was not read before. */
+static void look_at_the_log(void)
+{
+	struct command *command = new_command(GET_LOG, 0);
+
+	model.last_look = true;
+	assert_non_null(command);
+	command->resizes = model.resizes;
+	command->events = model.events;
+	submit(command,
+	       machine_get_log(NVME_LOG_CHANGED_NAMESPACES, 4096, 0, false, command->iova));
+}
+
+static void workload(void)
+{
+	for (; !is_quiet() || !model.last_look; model.turns++) {
+		if (is_quiet())
+			look_at_the_log();
+		assert_true(model.turns < 100000); /* something is lost */
+		if (choose(3) == 0)
+			act();
+		run_something();
+		reap(choose(2) * (choose(2) ? 1 : 3));
+		if (choose(4) == 0)
+			reap(0);
+	}
+}
+
+static void model_new(unsigned seed, bool by_message)
+{
+	model = (struct model){ .random = seed, .by_message = by_message };
+	passed = 0;
+	kill_at = 0;
+	model.machine = machine_new(2);
+	model.machine->message_writes = model.machine->queue_writes = by_message;
+	model.disk = machine_disk_new(LBAS * 512 + 512);
+	model.disk->hold = true;
+	model.disk->info.can_write_zeroes = true;
+	model.disk->info.memory_alignment = 512;
+	/* Room to grow. */
+	free(model.disk->data);
+	model.disk->data = calloc(1, MiB);
+	for (unsigned i = 0; i < COMMANDS; i++) {
+		model.pages[i] = machine_alloc(model.machine, 1);
+		memset(machine_at(model.machine, model.pages[i]), FREE, NVME_PAGE_SIZE);
+	}
+	for (unsigned id = 0; id < 4; id++)
+		for (unsigned i = 0; i < 2; i++)
+			model.rings[id][i] = machine_alloc(model.machine, 1);
+	attach(false);
+}
+
+static void model_free(void)
+{
+	for (unsigned lba = 0; lba < LBAS; lba++)
+		assert_true(disk_holds(lba, model.lbas[lba]));
+	for (unsigned i = 0; i < COMMANDS; i++)
+		assert_true(model.commands[i].kind || is_untouched(&model.commands[i]));
+	machine_free(model.machine);
+	machine_disk_free(model.disk);
+}
+
+/* Killed at the @first point, and again @second points after that (0: not). Return: points passed.
+ */
+static unsigned long run(unsigned seed, bool by_message, unsigned long first, unsigned second)
+{
+	static volatile bool dead;
+	static volatile unsigned again;
+
+	dead = false;
+	again = second;
+	model_new(seed, by_message);
+	kill_at = first;
+	if (setjmp(killed)) {
+		dead = true;
+		kill_at = again ? passed + again : 0;
+		again = 0;
+	}
+	if (dead) {
+		machine_die(model.machine, model.disk);
+		recover();
+	}
+	workload();
+	kill_at = 0;
+	model_free();
+	return passed;
+}
+
+static unsigned seeds(void)
+{
+	const char *wanted = getenv("VIRTNVME_CRASH_SEEDS");
+
+	return wanted ? atoi(wanted) : 2;
+}
+
+static void once(bool by_message)
+{
+	for (unsigned seed = 1; seed <= seeds(); seed++) {
+		unsigned long points = run(seed, by_message, 0, 0);
+
+		assert_true(points > 500);
+		for (unsigned long point = 1; point <= points; point++)
+			run(seed, by_message, point, 0);
+	}
+}
+
+static void killed_at_every_point(void **state)
+{
+	once(false);
+}
+
+static void killed_at_every_point_in_message_mode(void **state)
+{
+	once(true);
+}
+
+/* The second comes while the successor recovers, each time a little later. */
+static void killed_again_in_the_recovery(void **state)
+{
+	for (unsigned seed = 1; seed <= seeds(); seed++) {
+		for (unsigned mode = 0; mode < 2; mode++) {
+			unsigned long points = run(seed, mode, 0, 0);
+
+			for (unsigned long point = seed % 2; point <= points; point += 2)
+				run(seed, mode, point, 1 + point * 7 % 61);
+		}
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(killed_at_every_point),
+		cmocka_unit_test(killed_at_every_point_in_message_mode),
+		cmocka_unit_test(killed_again_in_the_recovery),
+	};
+
+	/* Large blocks come zeroed from the kernel, and most of their pages are never touched. */
+	mallopt(M_MMAP_THRESHOLD, 128 * KiB);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
