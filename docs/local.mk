@@ -13,4 +13,5 @@ dist_doc_DATA = \
 	docs/architecture.md \
 	docs/control.md \
 	docs/limits.md \
+	docs/reliability.md \
 	docs/threat-model.md

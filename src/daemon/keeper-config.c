@@ -76,6 +76,8 @@ struct json_object *keeper_config_namespace(const char *domain_uuid, unsigned in
 	json_add_string(object, "cache", or_default(metadata_cache_name(disk->cache), "none"));
 	json_add_string(object, "io", or_default(metadata_io_name(disk->io), "io_uring"));
 	json_add_bool(object, "discard", disk->discard == METADATA_DISCARD_UNMAP);
+	json_add_string(object, "error_policy",
+			or_default(metadata_error_policy_name(disk->error_policy), "report"));
 	json_add_bool(object, "read_only", disk->readonly);
 	json_add_bool(object, "shareable", disk->shareable);
 	json_add_u64(object, "block_size",

@@ -39,6 +39,26 @@ static const char *state_word(const struct request_domain *target)
 	return "running";
 }
 
+/* The first disk whose storage has failed, with the domain paused for it. */
+static char *find_paused(struct json_object *controller)
+{
+	struct json_object *list = json_child(controller, "namespaces", json_type_array);
+	size_t i, count = keeper_status_namespace_count(controller);
+	char *problem;
+
+	for (i = 0; i < count; i++) {
+		struct json_object *disk = json_object_array_get_idx(list, i);
+		const char *why = json_string_or(disk, "problem", NULL);
+
+		if (why && asprintf(&problem,
+				    _("the storage of %s has failed (%s) and the domain is paused; "
+				      "repair the storage, then run virsh resume"),
+				    json_string_or(disk, "target", "?"), why) >= 0)
+			return problem;
+	}
+	return NULL;
+}
+
 /* What an administrator has to know beyond the state of each disk, or NULL; to be freed. */
 static char *find_problem(const struct metadata *metadata, struct json_object *status)
 {
@@ -55,8 +75,13 @@ static char *find_problem(const struct metadata *metadata, struct json_object *s
 	if (!status)
 		return strdup(_("its virtnvme-keeper has ended and the guest has lost its NVMe "
 				"disks; destroy the domain and start it again"));
-	if (!string_equal(json_string_or(process, "state", ""), "failed"))
-		return NULL;
+	if (!string_equal(json_string_or(process, "state", ""), "failed")) {
+		problem = NULL;
+		for (i = 0; i < metadata->controller_count && !problem; i++)
+			problem = find_paused(
+				keeper_status_controller(status, metadata->controllers[i].index));
+		return problem;
+	}
 	if (asprintf(&problem,
 		     _("the guest has lost its NVMe disks, %s; destroy the domain and start it "
 		       "again"),
@@ -69,8 +94,11 @@ static void list_one(virDomainPtr dom, struct json_object *list)
 {
 	_cleanup_request_domain_ struct request_domain target = {};
 	_cleanup_metadata_ struct metadata *metadata = NULL;
+	_cleanup_json_ struct json_object *status = NULL;
 	_cleanup_error_ struct error *err = NULL;
+	_cleanup_free_ char *problem = NULL;
 	struct json_object *entry;
+	const char *state;
 
 	if (request_domain_open(&target, virDomainGetName(dom), NULL) < 0)
 		return;
@@ -83,10 +111,16 @@ static void list_one(virDomainPtr dom, struct json_object *list)
 	entry = json_object_new_object();
 	json_add_string(entry, "name", virDomainGetName(dom));
 	json_add_string(entry, "uuid", target.domain->uuid);
-	json_add_string(entry, "state", state_word(&target));
+	state = state_word(&target);
+	json_add_string(entry, "state", state);
 	if (metadata) {
 		json_add_u64(entry, "controllers", metadata->controller_count);
 		json_add_u64(entry, "disks", count_disks(metadata));
+		/* It was paused by somebody, or by its storage. */
+		if (string_equal(state, "paused") &&
+		    keeper_call(target.domain->uuid, "status", NULL, &status, NULL) == 0)
+			problem = find_problem(metadata, status);
+		json_add_string(entry, "problem", problem);
 	} else {
 		json_add_string(entry, "problem", error_message(err));
 	}
@@ -134,6 +168,7 @@ static struct json_object *disk_info(unsigned index, const struct metadata_disk 
 				     struct json_object *there)
 {
 	struct json_object *counters = json_child(there, "counters", json_type_object);
+	const char *problem = json_string_or(there, "problem", NULL);
 	_cleanup_free_ char *source = metadata_disk_source(disk);
 	struct json_object *entry = json_object_new_object();
 	_cleanup_free_ char *path = NULL;
@@ -152,10 +187,11 @@ static struct json_object *disk_info(unsigned index, const struct metadata_disk 
 	if (counters)
 		json_add(entry, "counters", json_object_get(counters));
 	json_add_string(entry, "state",
-			there				       ? "attached"
+			problem				       ? "paused"
+			: there				       ? "attached"
 			: disk->state == METADATA_STATE_FAILED ? "failed"
 							       : "detached");
-	json_add_string(entry, "reason", disk->reason);
+	json_add_string(entry, "reason", problem ? problem : disk->reason);
 	return entry;
 }
 

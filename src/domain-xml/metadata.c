@@ -278,10 +278,6 @@ int metadata_disk_supported(const struct metadata_disk *disk, struct error **err
 	if (disk->has_iotune)
 		return error_set(errp, ENOTSUP,
 				 _("<iotune> has no effect in this version: remove it"));
-	if (disk->error_policy > METADATA_ERROR_POLICY_REPORT)
-		return error_set(errp, ENOTSUP,
-				 _("error_policy=\"%s\" has no effect in this version: use report"),
-				 metadata_error_policy_name(disk->error_policy));
 	return 0;
 }
 

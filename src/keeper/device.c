@@ -22,7 +22,7 @@ struct step {
 	void *opaque;
 };
 
-static struct device_namespace *find_namespace(struct device *device, uint32_t nsid)
+struct device_namespace *device_find_namespace(struct device *device, uint32_t nsid)
 {
 	struct device_namespace *ns = device->namespaces;
 
@@ -35,6 +35,7 @@ static void free_namespace(struct device_namespace *ns)
 {
 	image_release(&ns->image);
 	json_object_put(ns->json);
+	free(ns->problem);
 	free(ns);
 }
 
@@ -65,7 +66,7 @@ static struct device_namespace *new_namespace(struct device *device, struct json
 	ns->json = json_object_get(json);
 	if (namespace_config_parse(json, &ns->config, errp) < 0)
 		goto fail;
-	if (find_namespace(device, ns->config.nsid)) {
+	if (device_find_namespace(device, ns->config.nsid)) {
 		error_set(errp, EEXIST, _("controller %u has a namespace %u already"),
 			  device->config.index, ns->config.nsid);
 		goto fail;
@@ -276,7 +277,7 @@ static void send_namespace(struct step *step, struct device_namespace *ns)
 static void resume_step(void *opaque, const struct error *err)
 {
 	struct step *step = opaque;
-	struct device_namespace *ns = find_namespace(step->device, step->nsid);
+	struct device_namespace *ns = device_find_namespace(step->device, step->nsid);
 	_cleanup_json_ struct json_object *result = NULL;
 
 	if (err) {
@@ -295,7 +296,7 @@ static void on_step(void *opaque, struct json_object *result, const struct error
 {
 	struct step *step = opaque;
 	struct supervisor *supervisor = step->device->supervisor;
-	struct device_namespace *ns = find_namespace(step->device, step->nsid);
+	struct device_namespace *ns = device_find_namespace(step->device, step->nsid);
 
 	if (err && step->patient && supervisor_lost(supervisor) &&
 	    supervisor_wait(supervisor, resume_step, step))
@@ -457,7 +458,7 @@ void device_remove_namespace(struct device *device, uint32_t nsid, device_done d
 {
 	struct step *outer;
 
-	if (!find_namespace(device, nsid)) {
+	if (!device_find_namespace(device, nsid)) {
 		no_namespace(device, nsid, done, opaque);
 		return;
 	}
@@ -467,7 +468,7 @@ void device_remove_namespace(struct device *device, uint32_t nsid, device_done d
 
 void device_resize_namespace(struct device *device, uint32_t nsid, device_done done, void *opaque)
 {
-	if (!find_namespace(device, nsid)) {
+	if (!device_find_namespace(device, nsid)) {
 		no_namespace(device, nsid, done, opaque);
 		return;
 	}

@@ -17,6 +17,7 @@ struct device_namespace {
 	struct namespace_config config;
 	struct image image;
 	uint64_t capacity; /* bytes, as the controller says */
+	char *problem;	   /* what has failed, while its commands are held; see io-errors.h */
 };
 
 struct device {
@@ -47,6 +48,9 @@ typedef void (*device_done)(void *opaque, struct json_object *result, const stru
  * @json: borrowed. NULL with a sentence */
 struct device *device_new(const struct device_options *options, struct json_object *json,
 			  struct error **errp);
+
+/** device_find_namespace() - NULL: it has no such */
+struct device_namespace *device_find_namespace(struct device *device, uint32_t nsid);
 
 /** device_free() - the images are unlocked and the socket is gone; no call may be under way */
 void device_free(struct device *device);

@@ -8,6 +8,7 @@
 
 #include "base/i18n.h"
 #include "base/log.h"
+#include "keeper/io-errors.h"
 
 /*
  * Theory of operation
@@ -169,15 +170,23 @@ static void on_settled(void *opaque, const struct error *err, bool lost)
 }
 
 /* The client did what the protocol forbids, and has been served for the last time. */
+static void on_closed(struct device *device)
+{
+	if (!relay_has_client(device->relay))
+		return;
+	log_error("nvme%u: the controller has closed the connection", device->config.index);
+	relay_close_client(device->relay);
+}
+
 static void on_controller_event(void *opaque, const char *event, struct json_object *data)
 {
 	struct keeper *keeper = opaque;
 	struct device *device = keeper_find_device(keeper, json_u64_or(data, "index", UINT64_MAX));
 
-	if (!string_equal(event, "closed") || !device || !relay_has_client(device->relay))
-		return;
-	log_error("nvme%u: the controller has closed the connection", device->config.index);
-	relay_close_client(device->relay);
+	if (device && string_equal(event, "closed"))
+		on_closed(device);
+	else if (device && string_equal(event, "io-error"))
+		io_errors_handle(keeper, device, data);
 }
 
 static void on_controller_stopped(void *opaque)
@@ -219,6 +228,8 @@ static void on_monitor_event(void *opaque, const char *name, struct json_object 
 	struct keeper *keeper = opaque;
 
 	migration_event(keeper->migration, name, data, when);
+	if (string_equal(name, "RESUME"))
+		io_errors_resumed(keeper);
 }
 
 static const struct monitor_ops monitor_ops = { on_monitor_connected, on_monitor_event };

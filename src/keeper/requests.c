@@ -129,6 +129,7 @@ static struct json_object *describe_namespace(const struct device *device,
 	json_add_string(json, "type", ns->config.type_name);
 	json_add_string(json, "source", ns->config.path);
 	json_add_u64(json, "capacity", ns->capacity);
+	json_add_string(json, "problem", ns->problem);
 	own = find_counters(counters, device->config.index, ns->config.nsid);
 	json_add(json, "counters", own ? json_object_get(own) : json_object_new_object());
 	return json;

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Faults of the storage: what the guest gets to see of them."""
 import errno
+import json
 import os
 import random
+import select
+import socket
 import struct
 import time
 
@@ -227,9 +230,14 @@ def test_power_cut_takes_what_was_not_flushed(start_controller, connect, image):
 
 
 @pytest.fixture
-def faulty_disk(keeper, monkeypatch):
+def policy():
+    return 'report'
+
+
+@pytest.fixture
+def faulty_disk(keeper, monkeypatch, policy):
     """A keeper of one disk of 16 MiB with faults and a stable file, running; keeper.faults."""
-    keeper.controller()['namespaces'].append(keeper.file_disk(cache='none'))
+    keeper.controller()['namespaces'].append(keeper.file_disk(cache='none', error_policy=policy))
     with open(keeper.path('a.raw'), 'wb') as f:
         f.truncate(16 * MiB)
     monkeypatch.setenv('VIRTNVME_FAULTS', keeper.folder)
@@ -252,5 +260,143 @@ def test_faults_behind_a_keeper(faulty_disk):
     assert faults.behind() == [0]
     driver.flush()
     assert not faults.behind()
+    client.close()
+    keeper.stop()
+
+
+class Monitor:
+    """QEMU's end of its second monitor: commands are answered, a stop and a cont are told as events."""
+
+    def __init__(self, keeper):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(10)
+        self.sock.connect(keeper.socket('qmp.sock'))
+        self.lines = self.sock.makefile('r')
+        self.running = True
+        self.say(QMP={'version': {}, 'capabilities': ['oob']})
+        self.commands = []
+        self.serve('qmp_capabilities')
+        until(lambda: keeper.call('status')['qemu']['monitor'])
+
+    def say(self, **message):
+        self.sock.sendall(json.dumps(message).encode() + b'\r\n')
+
+    def serve(self, name, error=None):
+        """The next command, which must be this one."""
+        command = json.loads(self.lines.readline())
+        assert command['execute'] == name, command
+        answer = {'id': command['id']} if 'id' in command else {}
+        if error:
+            self.say(error={'class': 'GenericError', 'desc': error}, **answer)
+            return
+        self.say(**{'return': {}}, **answer)
+        if name == 'stop' and self.running:
+            self.running = False
+            self.say(event='STOP', timestamp={'seconds': 1, 'microseconds': 2})
+
+    def cont(self):
+        """As somebody says on QEMU's first monitor."""
+        self.running = True
+        self.say(event='RESUME', timestamp={'seconds': 1, 'microseconds': 2})
+
+    def silent(self):
+        return not select.select([self.sock], [], [], 0.05)[0]
+
+    def close(self):
+        self.lines.close()
+        self.sock.close()
+
+
+@pytest.fixture
+def monitor(faulty_disk):
+    one = Monitor(faulty_disk)
+    yield one
+    one.close()
+
+
+def problem(keeper):
+    return keeper.call('status')['controllers'][0]['namespaces'][0].get('problem')
+
+
+@pytest.mark.parametrize('policy', ['stop'])
+def test_stop_pauses_the_domain_until_it_is_resumed(faulty_disk, monitor):
+    keeper, faults = faulty_disk, faulty_disk.faults
+    client, driver = drive(keeper)
+    assert monitor.silent() and problem(keeper) is None
+    faults.write.fail(errno.EIO)
+    queue, cid, _ = submit(driver, nvme.WRITE, 0, b'y' * BLOCK)
+    monitor.serve('stop')
+    until(lambda: problem(keeper) == 'write: Input/output error')
+    assert not queue.finished(cid)
+    # Resumed too early: paused again.
+    monitor.cont()
+    monitor.serve('stop')
+    assert not queue.finished(cid) and faults.write.failed == 2
+    faults.write.succeed()
+    monitor.cont()
+    queue.wait(cid)
+    until(lambda: problem(keeper) is None)
+    assert driver.read(0, BLOCK) == b'y' * BLOCK
+    assert monitor.silent()
+    client.close()
+    keeper.stop()
+
+
+@pytest.mark.parametrize('policy', ['enospace'])
+def test_enospace_pauses_for_want_of_space_only(faulty_disk, monitor):
+    keeper, faults = faulty_disk, faulty_disk.faults
+    client, driver = drive(keeper)
+    faults.write.fail(errno.EIO)
+    with pytest.raises(nvme.Failed):
+        driver.write(0, b'x' * BLOCK)
+    assert monitor.silent()
+    faults.write.fail(errno.ENOSPC)
+    queue, cid, _ = submit(driver, nvme.WRITE, 0, b'y' * BLOCK)
+    monitor.serve('stop')
+    faults.clear()
+    monitor.cont()
+    queue.wait(cid)
+    client.close()
+    keeper.stop()
+
+
+@pytest.mark.parametrize('policy', ['stop'])
+def test_a_domain_that_cannot_be_paused_is_told_the_error(faulty_disk):
+    keeper, faults = faulty_disk, faulty_disk.faults
+    client, driver = drive(keeper)
+    faults.write.fail(errno.EIO)
+    monitor = None
+    for there in False, True:
+        if there:
+            monitor = Monitor(keeper)
+        queue, cid, _ = submit(driver, nvme.WRITE, 0, b'y' * BLOCK)
+        if there:
+            monitor.serve('stop', error='not today')
+        with pytest.raises(nvme.Failed) as failed:
+            queue.wait(cid)
+        assert failed.value.status == WRITE_FAULT
+        assert problem(keeper) is None
+    monitor.close()
+    client.close()
+    keeper.stop()
+
+
+@pytest.mark.parametrize('policy', ['stop'])
+@pytest.mark.parametrize('end', ['detach', 'reset', 'disconnect', 'stop'])
+def test_what_is_held_is_in_nobodys_way(faulty_disk, monitor, end):
+    keeper, faults = faulty_disk, faulty_disk.faults
+    client, driver = drive(keeper)
+    faults.write.fail(errno.EIO)
+    queue, cid, _ = submit(driver, nvme.WRITE, 0, b'y' * BLOCK)
+    monitor.serve('stop')
+    if end == 'detach':
+        keeper.call('remove-namespace', index=0, nsid=1)
+        with pytest.raises(nvme.Failed) as failed:
+            queue.wait(cid)
+        assert failed.value.status == WRITE_FAULT
+    if end == 'reset':
+        driver.disable()
+    if end == 'stop':
+        keeper.stop()
     client.close()
     keeper.stop()

@@ -117,12 +117,6 @@ static const struct {
 					"</nvme:iotune>")),
 		 Q35, ""),
 	  "devices/controller[1]/disk[0]: <iotune> has no effect in this version: remove it" },
-	{ DOMAIN(NVME(DISK("0", "<nvme:driver error_policy='stop'/>")), Q35, ""),
-	  "devices/controller[0]/disk[0]: error_policy=\"stop\" has no effect in this version: "
-	  "use report" },
-	{ DOMAIN(NVME(DISK("0", "<nvme:driver error_policy='enospace'/>")), Q35, ""),
-	  "devices/controller[0]/disk[0]: error_policy=\"enospace\" has no effect in this version: "
-	  "use report" },
 };
 
 static void refuses_with_a_sentence(void **state)
