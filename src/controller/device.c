@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -623,9 +624,21 @@ int device_export_overlay(const struct device *device, int fd, uint64_t limit, u
 			      errp);
 }
 
-int device_apply_overlay(const struct device *device, int fd, uint32_t *ret_ranges,
-			 struct error **errp)
+/* What the client has said, or the keeper has repeated: above all its memory. */
+static void handle_what_is_there(struct device *device)
 {
+	struct pollfd wait = { .events = POLLIN };
+
+	while (device->server && !device->gone) {
+		wait.fd = vfio_user_server_fd(device->server);
+		if (poll(&wait, 1, 0) <= 0 || vfio_user_server_process(device->server) < 0)
+			return;
+	}
+}
+
+int device_apply_overlay(struct device *device, int fd, uint32_t *ret_ranges, struct error **errp)
+{
+	handle_what_is_there(device);
 	return overlay_apply(&device->host, fd, ret_ranges, errp);
 }
 

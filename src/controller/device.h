@@ -83,8 +83,7 @@ struct message_mode *device_message_mode(struct device *device);
 /** device_export_overlay(), device_apply_overlay() - see overlay.h */
 int device_export_overlay(const struct device *device, int fd, uint64_t limit, uint32_t *ret_ranges,
 			  uint64_t *ret_bytes, struct error **errp);
-int device_apply_overlay(const struct device *device, int fd, uint32_t *ret_ranges,
-			 struct error **errp);
+int device_apply_overlay(struct device *device, int fd, uint32_t *ret_ranges, struct error **errp);
 
 /**
  * device_freeze() - see nvme_controller_freeze(); then give back the generation locks

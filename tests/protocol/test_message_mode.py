@@ -6,6 +6,8 @@ and in a copy of it. In the end the two must be the same: that is what arrives a
 """
 import errno
 import os
+import random
+import struct
 import sys
 import time
 from pathlib import Path
@@ -334,3 +336,245 @@ def fault_disk(keeper, folder, size=16 * MiB):   # noqa: F811
         for fd in fds:
             os.close(fd)
     return faults
+
+
+# The overlay.
+
+HEADER, RANGE = struct.Struct('<QIIQ'), struct.Struct('<QII')
+MAGIC = 0x79616c7265766f76
+
+
+def export(keeper, index=0, **more):    # noqa: F811 pylint: disable=redefined-outer-name
+    """{iova: bytes} of the overlay, and the file."""
+    fd = os.memfd_create('overlay')
+    result = keeper.channel.call('overlay-export', {'index': index, **more}, [fd])
+    data = os.pread(fd, 1 << 30, 0)
+    magic, version, count, size = HEADER.unpack_from(data)
+    assert (magic, version, count, size) == (MAGIC, 1, result['ranges'], len(data)) and size == result['bytes']
+    ranges, at = {}, HEADER.size
+    for _ in range(count):
+        iova, length, _ = RANGE.unpack_from(data, at)
+        ranges[iova] = data[at + RANGE.size:at + RANGE.size + length]
+        at += RANGE.size + length
+    assert at == size
+    return ranges, fd
+
+
+def freeze(keeper, driver):     # noqa: F811 pylint: disable=redefined-outer-name
+    """The guest stands from here on."""
+    request = keeper.channel.send('freeze', {})
+    keeper.channel.sock.setblocking(False)
+
+    def answered():
+        try:
+            return keeper.channel.sock.recv(1, 0x2)     # MSG_PEEK
+        except BlockingIOError:
+            return None
+
+    driver.until(answered)
+    assert answer_of(keeper, request) == {}
+
+
+def load_of(driver, seconds, lbas, sizes=(512, 4096, 4096, 16384, 65536), depth=24):
+    """Reads into all kinds of places, with the guest writing to its memory as well, for a while."""
+    queue, free, running = driver.queues[1], [driver.alloc(65536 + 8192) for _ in range(depth)], {}
+    source = random.Random(7)
+    lists = {iova: driver.alloc(8192) for iova in free}
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or running:
+        driver.client.serve(0.001)
+        queue.poll()
+        for cid in [cid for cid in running if cid in queue.done]:
+            assert queue.done.pop(cid)[0] == 0
+            free.append(running.pop(cid))
+        while free and time.monotonic() < end:
+            iova, size = free.pop(), source.choice(sizes)
+            driver.memory.write(iova + 65536 + 4096, os.urandom(64))
+            # With and without an offset into the first page: in place, and through a buffer of ours.
+            driver.next_page, keep = lists[iova], driver.next_page
+            cid = driver.transfer(queue, nvme.READ, source.choice(lbas), size // 512, iova + source.choice((0, 512, 4)), size)
+            driver.next_page = keep
+            running[cid] = iova
+
+
+def test_the_destination_has_every_byte(keeper, folder):     # noqa: F811
+    """Copying begins, message mode comes later, slow reads are under way at that moment: copy + messages + overlay is memory."""
+    client = keeper.add_controller()
+    faults = fault_disk(keeper, folder)
+    driver = tracked_driver(client)
+    slow = [driver.alloc(65536) for _ in range(8)]
+    load_of(driver, 0.2, range(0, 1024, 8))
+    # The migration's setup; then memory is copied. What comes directly from here on is not seen.
+    since = now()
+    driver.tracked.copy()
+    load_of(driver, 0.3, range(0, 1024, 8))
+    faults.read.hang()
+    queue = driver.queues[1]
+    cids = [driver.transfer(queue, nvme.READ, 128 * i, 128, iova, 65536) for i, iova in enumerate(slow)]
+    driver.until(lambda: faults.read.held == len(slow))
+    enter(keeper, since)
+    with pytest.raises(OSError) as failed:
+        export(keeper)
+    assert failed.value.errno == errno.EBUSY, 'reads are in flight'
+    time.sleep(0.05)
+    faults.read.release()
+    for cid in cids:
+        queue.wait(cid)
+    load_of(driver, 0.3, range(0, 1024, 8))
+    # In flight when the guest stands.
+    for _ in range(16):
+        driver.transfer(queue, nvme.READ, 0, 8, driver.alloc(4096), 4096)
+    freeze(keeper, driver)
+    client.serve(0.1)
+    assert driver.tracked.stale(), 'there is nothing to correct'
+    overlay, fd = export(keeper)
+    for iova, data in overlay.items():
+        driver.tracked.other[iova:iova + len(data)] = data
+    assert driver.tracked.stale() == []
+    # And it is not simply all memory.
+    assert sum(len(data) for data in overlay.values()) < driver.next_page
+    os.close(fd)
+
+
+def test_what_was_before_is_left_out(keeper, disk):     # noqa: F811
+    before, after = disk.alloc(4096), disk.alloc(4096)
+    queue = disk.queues[1]
+    queue.command(nvme.READ, 1, before, cdw=(0, 0, 7))
+    time.sleep(0.1)
+    since = now()
+    queue.command(nvme.READ, 1, after, cdw=(0, 0, 7))
+    time.sleep(0.1)     # the log has a time only when something follows
+    queue.command(nvme.READ, 1, after, cdw=(0, 0, 7))
+    enter(keeper, since)
+    pages = {iova + offset for iova, data in export(keeper)[0].items() for offset in range(0, len(data), 4096)}
+    assert after in pages and before not in pages
+    assert {disk.admin.cq, queue.cq} <= pages, 'queues are always taken'
+
+
+def test_the_overlay_has_a_limit(keeper, disk):     # noqa: F811
+    since = now()
+    disk.read(0, MiB)
+    enter(keeper, since)
+    with pytest.raises(OSError) as failed:
+        export(keeper, limit=64 << 10)
+    assert failed.value.errno == errno.EFBIG and 'KiB' in failed.value.strerror
+    assert sum(map(len, export(keeper, limit=2 * MiB)[0].values())) >= MiB
+
+
+def test_what_is_not_known_any_more_is_an_error(keeper):    # noqa: F811
+    """More entries than the log holds: the migration must fail, not the guest."""
+    client = keeper.add_controller()
+    keeper.add_namespace(0, 1, bytes=16 * MiB)
+    driver = tracked_driver(client)
+    queue = driver.queues[1]
+    # 256 pieces a command: every other page.
+    lists = driver.alloc(4096)
+    driver.memory.write(lists, struct.pack('<512Q', *(16 * MiB + 8192 * i for i in range(512))))
+    since = now()
+    left = 2 * 131072 // 256 + 8
+    while left:
+        cids = [queue.put(nvme.READ, 1, 16 * MiB - 8192, lists, cdw=(0, 0, 2047)) for _ in range(min(left, 48))]
+        queue.ring()
+        for cid in cids:
+            queue.wait(cid)
+        left -= len(cids)
+    enter(keeper, since)
+    with pytest.raises(OSError) as failed:
+        export(keeper)
+    assert failed.value.errno == errno.ENODATA
+    enter(keeper)
+    export(keeper)
+
+
+def test_the_overlay_needs_message_mode(keeper, disk):  # noqa: F811
+    disk.read(0, 4096)
+    for arguments, fds in (({'index': 0}, 1), ({'index': 0}, 0), ({'index': 3}, 1)):
+        with pytest.raises(OSError):
+            keeper.channel.call('overlay-export', arguments, [os.memfd_create('x') for _ in range(fds)])
+
+
+def test_a_predecessors_log_counts(keeper, folder, image):  # noqa: F811
+    """The controller dies between the migration's beginning and its end."""
+    client = keeper.add_controller()
+    keeper.add_namespace(0, 1, image)
+    driver = tracked_driver(client)
+    driver.write(0, b'p' * 4096)
+    since = now()
+    driver.tracked.copy()
+    driver.read(0, 4096)
+    enter(keeper, since)
+    keeper.process.kill()
+    keeper.process.wait()
+    keeper.end = lambda: None
+    successor = Keeper(folder)
+    driver.client = again = successor.add_controller(state=client.state)
+    successor.add_namespace(0, 1, image)
+    again.map(driver.tracked, 0)
+    again.enable_vectors(driver.vectors)
+    driver.read(0, 4096)
+    freeze(successor, driver)
+    for iova, data in export(successor)[0].items():
+        driver.tracked.other[iova:iova + len(data)] = data
+    assert driver.tracked.stale() == []
+    successor.channel.sock.close()
+    successor.end()
+
+
+def overlay_file(ranges, magic=MAGIC, version=1, count=None, size=None, tail=b''):
+    body = b''.join(RANGE.pack(iova, len(data), 0) + data for iova, data in ranges)
+    fd = os.memfd_create('overlay')
+    os.write(fd, HEADER.pack(magic, version, len(ranges) if count is None else count,
+                             HEADER.size + len(body) + len(tail) if size is None else size) + body + tail)
+    return fd
+
+
+def apply(keeper, fd):  # noqa: F811 pylint: disable=redefined-outer-name
+    try:
+        return keeper.channel.call('overlay-apply', {'index': 0}, [fd])
+    finally:
+        os.close(fd)
+
+
+def test_an_overlay_is_applied(keeper, disk):   # noqa: F811
+    base = 16 * MiB
+    assert apply(keeper, overlay_file([(base, b'a' * 4096), (base + 8192, b'b' * 12288)])) == {'ranges': 2}
+    assert disk.memory.read(base, 4096) == b'a' * 4096
+    assert disk.memory.read(base + 4096, 4096) == bytes(4096)
+    assert disk.memory.read(base + 8192, 12288) == b'b' * 12288
+    assert apply(keeper, overlay_file([])) == {'ranges': 0}
+
+
+def test_what_the_client_has_said_before_counts(keeper, disk):  # noqa: F811
+    """A keeper repeats to a new controller what memory there is, and comes with the overlay at once."""
+    memory = vu.Memory(MiB)
+    for i in range(1, 20):
+        disk.client.send(vu.DMA_MAP, struct.pack('<IIQQQ', 32, vu.READ | vu.WRITE, 0, i << 32, MiB), fds=(memory.fd,))
+        assert apply(keeper, overlay_file([(i << 32, bytes([i]) * 4096)])) == {'ranges': 1}
+        assert memory.read(0, 4096) == bytes([i]) * 4096
+    disk.client.serve()
+
+
+def test_a_wrong_overlay_changes_nothing(keeper, disk):     # noqa: F811
+    base, page = 16 * MiB, b'w' * 4096
+    good = (base, page)
+    before = disk.memory.read(0, SIZE)
+    readonly = vu.Memory(MiB)
+    disk.client.map(readonly, 1 << 32, access=vu.READ)
+    far = vu.Memory(MiB, fd=False)
+    disk.client.map(far, 1 << 33)
+    cut = overlay_file([good, (base + 4096, page)])
+    os.ftruncate(cut, HEADER.size + RANGE.size + 4096 + RANGE.size + 100)
+    short = overlay_file([good])
+    os.ftruncate(short, 10)
+    for fd in (overlay_file([good], magic=1), overlay_file([good], version=2), overlay_file([good], count=2),
+               overlay_file([good], count=0), overlay_file([good], count=0xffffffff), overlay_file([good], size=1 << 40),
+               overlay_file([good], tail=b'x'), overlay_file([good, (SIZE, page)]), overlay_file([good, (SIZE - 2048, page)]),
+               overlay_file([good, (1 << 32, page)]), overlay_file([good, (1 << 33, page)]),
+               overlay_file([good, (base, page)]), overlay_file([good, (base - 4096, page)]),
+               overlay_file([good, ((1 << 64) - 4096, page)]), overlay_file([good, (base + 4096, b'')]),
+               os.memfd_create('empty'), cut, short):
+        with pytest.raises(OSError) as failed:
+            apply(keeper, fd)
+        assert failed.value.strerror
+    assert disk.memory.read(0, SIZE) == before
+    assert readonly.read(0, MiB) == bytes(MiB) and far.read(0, MiB) == bytes(MiB)
