@@ -31,6 +31,7 @@ extern const struct cli_command cli_resize;
 extern const struct cli_command cli_migrate_check;
 extern const struct cli_command cli_rewrite;
 extern const struct cli_command cli_unmanage;
+extern const struct cli_command cli_upgrade;
 extern const struct cli_command cli_validate;
 
 /**

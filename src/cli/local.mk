@@ -16,6 +16,7 @@ src_virt_nvme_SOURCES = \
 	src/cli/rewrite.c \
 	src/cli/table.c src/cli/table.h \
 	src/cli/unmanage.c \
+	src/cli/upgrade.c \
 	src/cli/validate.c
 src_virt_nvme_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS) $(SYSTEMD_CFLAGS) $(LIBVIRT_CFLAGS) \
 	-DVIRTNVME_HOOK_DIR='"$(hookdir)"'

@@ -14,9 +14,9 @@
 #define MAX_INPUT (3 * MiB)
 
 static const struct cli_command *const commands[] = {
-	&cli_define,   &cli_attach_disk,   &cli_detach_disk,   &cli_resize,
-	&cli_list,     &cli_info,	   &cli_rewrite,       &cli_validate,
-	&cli_unmanage, &cli_migrate_check, &cli_host_validate, &cli_hook,
+	&cli_define,	    &cli_attach_disk,	&cli_detach_disk, &cli_resize,	 &cli_list,
+	&cli_info,	    &cli_rewrite,	&cli_validate,	  &cli_unmanage, &cli_upgrade,
+	&cli_migrate_check, &cli_host_validate, &cli_hook,
 };
 
 bool cli_parse(const struct option_program *program, int argc, char **argv, int *ret_first,

@@ -11,6 +11,7 @@
 #include "base/i18n.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "nvme/state.h"
 #include "block/lock.h"
 #include "controller/message-mode.h"
 #include "controller/overlay.h"
@@ -808,6 +809,22 @@ static struct device_state *map_state(int fd, bool *ret_new, struct error **errp
 		return NULL;
 	}
 	return state;
+}
+
+int device_judge_state(int fd, unsigned queues, struct error **errp)
+{
+	struct device_state *state;
+	bool is_new;
+	int r = 0;
+
+	state = map_state(fd, &is_new, errp);
+	if (!state)
+		return -EINVAL;
+	if (!is_new)
+		r = nvme_state_judge((void *)((char *)state + own_state_size()), queues,
+				     MIN(queues + 1, (unsigned)MSIX_MAX), errp);
+	munmap(state, state_file_size());
+	return r;
 }
 
 static void init_state(struct device_state *state, unsigned vectors)

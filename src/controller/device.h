@@ -48,6 +48,9 @@ struct device *device_new(sd_event *event, struct io_threads *threads,
 			  const struct device_config *config, int state_fd,
 			  const struct device_events *events, struct error **errp);
 
+/** device_judge_state() - could device_new() go on with that state file? 0 or -errno with a sentence */
+int device_judge_state(int fd, unsigned queues, struct error **errp);
+
 /** device_connect() - serve a client on @transport (owned from here on); there is none */
 int device_connect(struct device *device, struct vfio_user_transport *transport,
 		   struct error **errp);

@@ -251,6 +251,22 @@ static void leave_frozen(void *opaque, int error)
 	close_entry(opaque);
 }
 
+/* Could this program go on with what another one has written? */
+static void judge_state(struct requests *requests, struct control_request *request,
+			struct json_object *arguments, int *fds, size_t fd_count)
+{
+	struct error *err = NULL;
+
+	if (fd_count != 1)
+		error_set(&err, EINVAL, "a state file is needed");
+	else
+		device_judge_state(fds[0], json_u64_or(arguments, "queues", 0), &err);
+	if (err)
+		control_request_fail(request, err);
+	else
+		control_request_reply(request, NULL);
+}
+
 static void remove_controller(struct requests *requests, struct control_request *request,
 			      struct json_object *arguments, int *fds, size_t fd_count)
 {
@@ -589,6 +605,7 @@ static const struct {
 	{ "resize-namespace", resize_namespace },
 	{ "retry", retry },
 	{ "message-mode", message_mode },
+	{ "judge-state", judge_state },
 	{ "freeze", freeze },
 	{ "thaw", thaw },
 	{ "pci-config", pci_config },

@@ -28,6 +28,7 @@ src_libdaemon_a_SOURCES = \
 	src/daemon/request.h \
 	src/daemon/request-disk.c \
 	src/daemon/request-domain.c \
+	src/daemon/request-upgrade.c \
 	src/daemon/request-info.c \
 	src/daemon/request-migrate.c \
 	src/daemon/requests.c src/daemon/requests.h \

@@ -43,6 +43,7 @@ static const struct {
 	{ "resize", request_resize, LANE_REQUEST },
 	{ "list", request_list, LANE_REQUEST },
 	{ "info", request_info, LANE_REQUEST },
+	{ "upgrade", request_upgrade, LANE_REQUEST },
 	{ "unmanage", request_unmanage, LANE_REQUEST },
 	{ "migrate-check", request_migrate_check, LANE_REQUEST },
 	{ "host-status", request_host_status, LANE_REQUEST },

@@ -25,6 +25,9 @@ int request_define(struct json_object *arguments, struct json_object **ret_resul
 		   struct error **errp);
 int request_unmanage(struct json_object *arguments, struct json_object **ret_result,
 		     struct error **errp);
+/* request-upgrade.c */
+int request_upgrade(struct json_object *arguments, struct json_object **ret_result,
+		    struct error **errp);
 /* request-disk.c */
 int request_attach_disk(struct json_object *arguments, struct json_object **ret_result,
 			struct error **errp);

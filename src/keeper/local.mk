@@ -35,6 +35,7 @@ src_libkeeper_a_SOURCES = \
 	src/keeper/requests.c src/keeper/requests.h \
 	src/keeper/runtime-dir.c src/keeper/runtime-dir.h \
 	src/keeper/supervise.c src/keeper/supervise.h \
+	src/keeper/upgrade.c src/keeper/upgrade.h \
 	src/keeper/vmstate.c src/keeper/vmstate.h
 src_libkeeper_a_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS) $(SYSTEMD_CFLAGS)
 KEEPER_LIBS = src/libkeeper.a $(CONTROL_LIBS) $(QMP_LIBS) $(BLOCK_LIBS)

@@ -11,6 +11,7 @@
 #include "control/channel.h"
 #include "control/commands.h"
 #include "keeper/keeper.h"
+#include "keeper/upgrade.h"
 
 #define MAX_CONNECTIONS 16u
 
@@ -311,6 +312,12 @@ static void handle_permit_migration(struct keeper *keeper, struct control_reques
 	control_request_reply(request, NULL);
 }
 
+static void handle_upgrade(struct keeper *keeper, struct control_request *request,
+			   struct json_object *arguments)
+{
+	upgrade_start(keeper, request);
+}
+
 static void handle_stop(struct keeper *keeper, struct control_request *request,
 			struct json_object *arguments)
 {
@@ -330,6 +337,7 @@ static const struct {
 	{ "add-namespace", handle_add_namespace, true },
 	{ "remove-namespace", handle_remove_namespace, true },
 	{ "resize-namespace", handle_resize_namespace, true },
+	{ "upgrade", handle_upgrade, true },
 	{ "permit-migration", handle_permit_migration, false },
 	{ "stop", handle_stop, false },
 };

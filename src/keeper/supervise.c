@@ -77,6 +77,7 @@ void supervisor_init(struct supervisor *supervisor, sd_event *event,
 		.ops = ops,
 		.opaque = opaque,
 		.program_fd = -1,
+		.candidate_fd = -1,
 	};
 	supervisor->waiters_end = &supervisor->waiters;
 }
@@ -104,6 +105,12 @@ static void wake_waiters(struct supervisor *supervisor, const struct error *err)
 	}
 }
 
+static void drop_candidate(struct supervisor *supervisor)
+{
+	process_free(steal_pointer(supervisor->candidate));
+	fd_close_all(&supervisor->candidate_fd, 1);
+}
+
 void supervisor_done(struct supervisor *supervisor)
 {
 	_cleanup_error_ struct error *err = NULL;
@@ -112,6 +119,7 @@ void supervisor_done(struct supervisor *supervisor)
 	supervisor->restart_timer = sd_event_source_disable_unref(supervisor->restart_timer);
 	supervisor->kill_timer = sd_event_source_disable_unref(supervisor->kill_timer);
 	drop_process(supervisor);
+	drop_candidate(supervisor);
 	error_set(&err, ESHUTDOWN, _("the domain is ending"));
 	wake_waiters(supervisor, err);
 	set_reason(supervisor, NULL);
@@ -128,7 +136,8 @@ bool supervisor_lost(const struct supervisor *supervisor)
 bool supervisor_restarting(const struct supervisor *supervisor)
 {
 	return supervisor->state == CONTROLLER_RESTARTING ||
-	       (supervisor->state == CONTROLLER_RUNNING && supervisor_lost(supervisor));
+	       (supervisor->state == CONTROLLER_RUNNING &&
+		(supervisor->candidate || supervisor_lost(supervisor)));
 }
 
 bool supervisor_wait(struct supervisor *supervisor,
@@ -168,9 +177,9 @@ static void on_event(void *opaque, const char *event, struct json_object *data)
 
 static void on_ended(void *opaque, int status);
 
-/* 0 or -errno with a sentence. */
-static int run(struct supervisor *supervisor, const char *program, int program_fd,
-	       struct error **errp)
+/* NULL with a sentence. */
+static struct process *start_process(struct supervisor *supervisor, const char *program,
+				     int program_fd, struct error **errp)
 {
 	const struct process_options options = {
 		.event = supervisor->event,
@@ -184,11 +193,25 @@ static int run(struct supervisor *supervisor, const char *program, int program_f
 		.opaque = supervisor,
 	};
 
-	supervisor->process = process_start(&options, errp);
-	if (!supervisor->process)
-		return -EIO;
-	supervisor->connection = supervisor->process->connection;
+	return process_start(&options, errp);
+}
+
+static void set_process(struct supervisor *supervisor, struct process *process)
+{
+	supervisor->process = process;
+	supervisor->connection = process->connection;
 	supervisor->generation++;
+}
+
+/* 0 or -errno with a sentence. */
+static int run(struct supervisor *supervisor, const char *program, int program_fd,
+	       struct error **errp)
+{
+	struct process *process = start_process(supervisor, program, program_fd, errp);
+
+	if (!process)
+		return -EIO;
+	set_process(supervisor, process);
 	return 0;
 }
 
@@ -196,8 +219,6 @@ static void adopt(struct supervisor *supervisor, unsigned flags)
 {
 	supervisor->adopting = true;
 	supervisor->serving_since = 0;
-	if (supervisor->frozen)
-		flags |= DEVICE_FROZEN;
 	supervisor->ops->adopt(supervisor->opaque, flags);
 }
 
@@ -240,6 +261,61 @@ static void restart(struct supervisor *supervisor)
 		   supervisor->generation,
 		   supervisor->verdict.poison ? "; commands in hand are failed" : "");
 	adopt(supervisor, supervisor->verdict.poison ? DEVICE_POISON : 0);
+}
+
+static void ignore_disconnection(void *opaque)
+{
+}
+
+static void on_candidate_ended(void *opaque, int status)
+{
+	struct supervisor *supervisor = opaque;
+
+	log_info("the new controller ended: %s", process_describe_end(status));
+	drop_candidate(supervisor);
+	if (supervisor->state == CONTROLLER_RUNNING)
+		wake_waiters(supervisor, NULL);
+}
+
+int supervisor_prepare(struct supervisor *supervisor, struct error **errp)
+{
+	const char *program = supervisor->config->controller_program;
+
+	supervisor->candidate_fd = open(program, O_RDONLY | O_CLOEXEC);
+	supervisor->candidate = start_process(supervisor, program, supervisor->candidate_fd, errp);
+	if (!supervisor->candidate) {
+		fd_close_all(&supervisor->candidate_fd, 1);
+		return -EIO;
+	}
+	supervisor->candidate->disconnected = ignore_disconnection;
+	supervisor->candidate->ended = on_candidate_ended;
+	return 0;
+}
+
+/* Not freed here: this may be inside a call to it. */
+void supervisor_discard(struct supervisor *supervisor)
+{
+	if (supervisor->candidate)
+		process_kill(supervisor->candidate);
+}
+
+void supervisor_replace(struct supervisor *supervisor)
+{
+	supervisor->replacing = true;
+	process_kill(supervisor->process);
+}
+
+/* The old one is gone. */
+static void replace(struct supervisor *supervisor)
+{
+	fd_close_all(&supervisor->program_fd, 1);
+	supervisor->program_fd = steal_fd(&supervisor->candidate_fd);
+	supervisor->candidate->disconnected = on_disconnected;
+	supervisor->candidate->ended = on_ended;
+	set_process(supervisor, steal_pointer(supervisor->candidate));
+	log_notice("controller %d replaces it, generation %u", (int)supervisor_pid(supervisor),
+		   supervisor->generation);
+	adopt(supervisor, 0);
 }
 
 static int on_restart_timer(sd_event_source *source, uint64_t usec, void *opaque)
@@ -292,14 +368,14 @@ static void on_ended(void *opaque, int status)
 {
 	struct supervisor *supervisor = opaque;
 	enum controller_state state = supervisor->state;
+	bool replaced = supervisor->replacing && supervisor->candidate, fault;
 	struct error *err = NULL;
-	bool fault;
 
-	log_write(state == CONTROLLER_STOPPING ? LOG_INFO : LOG_ERR, "the controller is gone: %s",
-		  process_describe_end(status));
-	supervisor->adopting = false;
+	log_write(state == CONTROLLER_STOPPING || replaced ? LOG_INFO : LOG_ERR,
+		  "the controller is gone: %s", process_describe_end(status));
+	supervisor->adopting = supervisor->replacing = false;
 	supervisor->kill_timer = sd_event_source_disable_unref(supervisor->kill_timer);
-	if (!supervisor->condemned && state != CONTROLLER_FAILED) {
+	if (!supervisor->condemned && !replaced && state != CONTROLLER_FAILED) {
 		error_set(&err, EIO, "%s", process_describe_end(status));
 		set_reason(supervisor, err);
 	}
@@ -315,7 +391,10 @@ static void on_ended(void *opaque, int status)
 		break;
 	case CONTROLLER_RUNNING:
 	case CONTROLLER_RESTARTING:
-		died(supervisor, fault);
+		if (replaced)
+			replace(supervisor);
+		else
+			died(supervisor, fault);
 		break;
 	case CONTROLLER_FAILED:
 		supervisor->ops->settled(supervisor->opaque, supervisor->reason, true);

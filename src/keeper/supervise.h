@@ -56,9 +56,11 @@ struct supervisor {
 	struct process *process;
 	struct control_connection *connection; /* the process's; NULL when it is lost */
 	int program_fd;			       /* what the controller of the moment was made of */
+	struct process *candidate;	       /* of another program file; it waits for its turn */
+	int candidate_fd;
+	bool replacing; /* the process is ended for the candidate */
 	bool adopting;
 	bool condemned, fault; /* killed by us for `reason`, which is a fault of its own */
-	bool frozen;	       /* a successor begins frozen as well */
 	uint64_t serving_since;
 	struct crash_policy policy;
 	struct crash_verdict verdict; /* about the last death */
@@ -96,6 +98,21 @@ bool supervisor_restarting(const struct supervisor *supervisor);
  */
 bool supervisor_wait(struct supervisor *supervisor,
 		     void (*resume)(void *opaque, const struct error *err), void *opaque);
+
+/**
+ * supervisor_prepare() - run what is installed now beside the controller, without devices
+ *
+ * Until it is discarded or has replaced the controller, requests had better wait.
+ *
+ * Return: 0, or -errno with a sentence.
+ */
+int supervisor_prepare(struct supervisor *supervisor, struct error **errp);
+
+/** supervisor_discard() - the candidate is not wanted; harmless without one */
+void supervisor_discard(struct supervisor *supervisor);
+
+/** supervisor_replace() - the candidate takes over from the controller, which is frozen */
+void supervisor_replace(struct supervisor *supervisor);
 
 /**
  * supervisor_stop() - have it end its I/O and exit; stopped() follows

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Controllers that die under a keeper: a successor, and when there can be none."""
+import concurrent.futures
+import contextlib
 import json
 import os
 import random
@@ -332,3 +334,113 @@ def test_what_was_in_hand_is_poisoned(keeper, signo, poisoned):
     assert poison[2:] == [poisoned] * (len(poison) - 2)
     assert len(poison) > 5
     keeper.stop()
+
+
+def program_of(pid):
+    return os.stat('/proc/%d/exe' % pid).st_ino
+
+
+@pytest.fixture
+def installed(keeper):
+    """A keeper whose controller's program can be replaced; install(path) does so."""
+    program = keeper.path('program')
+    shutil.copy(CONTROLLER, program)
+    keeper.config.update(controller_program=program)
+    keeper.controller()['namespaces'].append(keeper.file_disk(capacity=16 * MIB))
+
+    def install(path=CONTROLLER):
+        shutil.copy(path, program + '.new')
+        os.chmod(program + '.new', 0o755)
+        os.rename(program + '.new', program)
+        return os.stat(program).st_ino
+
+    keeper.install = install
+    return keeper.start()
+
+
+@contextlib.contextmanager
+def load(driver):
+    """Writes that are read back, until the end."""
+    done = threading.Event()
+    rounds = []
+
+    def run():
+        iova = driver.next_page
+        while not done.is_set():
+            driver.next_page = iova
+            data = os.urandom(4096)
+            driver.write(8 * (len(rounds) % 100), data)
+            assert driver.read(8 * (len(rounds) % 100), 4096) == data
+            rounds.append(time.monotonic())
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        future = pool.submit(run)
+        try:
+            yield rounds
+        finally:
+            done.set()
+            future.result()
+
+
+def test_upgrade_of_the_controller(installed):
+    client, driver = drive(installed)
+    before = status(installed)
+    pauses = []
+    with load(driver) as rounds:
+        for number in range(10):
+            inode = installed.install()
+            pauses.append(installed.call('upgrade')['pause_us'] / 1000)
+            after = status(installed)
+            assert program_of(after['pid']) == inode
+            assert (after['generation'], after['restarts'], after['state']) == (number + 2, 0, 'running')
+            count = len(rounds)
+            until(lambda: len(rounds) > count + 5)      # pylint: disable=cell-var-from-loop
+    assert not alive(before['pid'])
+    kill(installed)
+    assert program_of(status(installed)['pid']) == inode
+    driver.read(0, 512)
+    pauses.sort()
+    print('pause of an upgrade: median %.1f ms, longest %.1f ms' % (statistics.median(pauses), pauses[-1]))
+    client.close()
+    installed.stop()
+
+
+OLD = """#!/usr/bin/python3
+import json, socket, struct, sys
+control = socket.socket(fileno=int(next(a for a in sys.argv if a.startswith('--control-fd=')).split('=')[1]))
+while True:
+    head = control.recv(4, socket.MSG_WAITALL)
+    if not head:
+        break
+    request = json.loads(control.recv(struct.unpack('<I', head)[0], socket.MSG_WAITALL))
+    answer = {'id': request['id'], 'result': {}}
+    if request['command'] == 'judge-state':
+        answer = {'id': request['id'], 'error': {'code': 95, 'message': 'version 7 is unknown here'}}
+    text = json.dumps(answer).encode()
+    control.sendall(struct.pack('<I', len(text)) + text)
+"""
+
+
+def test_an_upgrade_that_cannot_be(installed):
+    """A program that does not know the state, one that does not run, and none at all: the old one goes on."""
+    client, driver = drive(installed)
+    before = status(installed)
+    old = installed.path('old')
+    with open(old, 'w') as f:
+        f.write(OLD)
+    with load(driver) as rounds:
+        for path, sentence in ((old, 'version 7 is unknown here'), ('/bin/false', 'does not start'), (None, 'program')):
+            if path:
+                installed.install(path)
+            else:
+                os.unlink(installed.path('program'))
+            with pytest.raises(Refused, match=sentence):
+                installed.call('upgrade')
+            count = len(rounds)
+            until(lambda: len(rounds) > count + 5)      # pylint: disable=cell-var-from-loop
+    assert status(installed) == before
+    # Changes are not held up for ever.
+    installed.call('add-namespace', index=0, namespace=installed.file_disk(2, 'b.raw', capacity=MIB))
+    driver.write(0, b'b' * 512, nsid=2)
+    client.close()
+    installed.stop()

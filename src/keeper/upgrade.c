@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "keeper/upgrade.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "base/i18n.h"
+#include "base/log.h"
+#include "keeper/keeper.h"
+
+/*
+ * Theory of operation
+ *
+ * A controller of the installed version is started beside the one that runs. That one is frozen:
+ * it finishes what is at the images, keeps the results and fetches no more, and from there on the
+ * guest waits. The new one judges every state file. If it cannot read one, the old one thaws, and
+ * but for the pause nothing has happened. If it can, the old one is ended and the new one takes
+ * over as any successor does (supervise.c).
+ *
+ * The old one may die by itself at any moment: then its successor is of the old version, and the
+ * upgrade has failed.
+ */
+struct upgrade {
+	struct keeper *keeper;
+	struct control_request *request;
+	unsigned generation; /* of the one that is replaced */
+	unsigned judging;    /* answers that are still to come */
+	struct error *err;
+	uint64_t frozen_at; /* 0: it is not */
+};
+
+static uint64_t now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000ull + now.tv_nsec / 1000;
+}
+
+static bool is_the_old_one(const struct upgrade *upgrade)
+{
+	const struct supervisor *supervisor = &upgrade->keeper->supervisor;
+
+	return supervisor->generation == upgrade->generation &&
+	       supervisor->state == CONTROLLER_RUNNING && !supervisor_lost(supervisor);
+}
+
+static void fail(struct upgrade *upgrade, struct error *err)
+{
+	log_error("upgrade: %s", error_message(err));
+	control_request_fail(upgrade->request, err);
+	error_free(upgrade->err);
+	free(upgrade);
+}
+
+static void on_thawed(void *opaque, struct json_object *result, const struct error *err)
+{
+	/* A controller that is gone has a successor, which is not frozen. */
+	if (err && err->code != ECONNRESET && err->code != ECANCELED)
+		log_error("upgrade: the controller does not go on: %s", err->message);
+}
+
+static void give_up(struct upgrade *upgrade, const struct error *why)
+{
+	struct supervisor *supervisor = &upgrade->keeper->supervisor;
+	struct error *err = NULL;
+
+	error_set(&err, why->code, "%s", why->message);
+	if (is_the_old_one(upgrade) && upgrade->frozen_at)
+		control_connection_call(supervisor->connection, "thaw", NULL, NULL, 0, on_thawed,
+					NULL);
+	supervisor_discard(supervisor);
+	fail(upgrade, err);
+}
+
+static void on_replaced(void *opaque, const struct error *why)
+{
+	struct upgrade *upgrade = opaque;
+	struct json_object *answer;
+	struct error *err = NULL;
+
+	if (why) {
+		error_set(&err, why->code, "%s", why->message);
+		fail(upgrade, err);
+		return;
+	}
+	answer = json_object_new_object();
+	json_add_u64(answer, "pause_us", now_us() - upgrade->frozen_at);
+	control_request_reply(upgrade->request, answer);
+	free(upgrade);
+}
+
+static void on_judged(void *opaque, struct json_object *result, const struct error *err)
+{
+	struct upgrade *upgrade = opaque;
+	struct supervisor *supervisor = &upgrade->keeper->supervisor;
+
+	if (err && !upgrade->err)
+		error_set(&upgrade->err, err->code, _("the installed controller cannot go on: %s"),
+			  err->message);
+	if (--upgrade->judging)
+		return;
+	if (!upgrade->err && (!is_the_old_one(upgrade) || !supervisor->candidate ||
+			      !supervisor->candidate->connection))
+		error_set(&upgrade->err, EAGAIN,
+			  _("a controller process ended meanwhile; try again"));
+	if (upgrade->err) {
+		give_up(upgrade, upgrade->err);
+		return;
+	}
+	supervisor_replace(supervisor);
+	supervisor_wait(supervisor, on_replaced, upgrade);
+}
+
+static void on_frozen(void *opaque, struct json_object *result, const struct error *err)
+{
+	struct upgrade *upgrade = opaque;
+	struct supervisor *supervisor = &upgrade->keeper->supervisor;
+	const struct device *device;
+
+	if (err) {
+		upgrade->frozen_at = 0;
+		give_up(upgrade, err);
+		return;
+	}
+	/* One more, so that the last word is not said while the others are being asked. */
+	upgrade->judging = 1;
+	for (device = upgrade->keeper->devices;
+	     device && supervisor->candidate && supervisor->candidate->connection;
+	     device = device->next) {
+		struct json_object *arguments = json_object_new_object();
+
+		json_add_u64(arguments, "queues", device->config.queues);
+		upgrade->judging++;
+		control_connection_call(supervisor->candidate->connection, "judge-state", arguments,
+					&device->state_fd, 1, on_judged, upgrade);
+	}
+	on_judged(upgrade, NULL, NULL);
+}
+
+/* The new one is there, so that the guest does not wait for its start. */
+static void on_ready(void *opaque, struct json_object *result, const struct error *err)
+{
+	struct upgrade *upgrade = opaque;
+	_cleanup_error_ struct error *why = NULL;
+	struct json_object *arguments;
+
+	if (err)
+		error_set(&why, err->code, _("the installed controller does not start: %s"),
+			  err->message);
+	else if (!is_the_old_one(upgrade))
+		error_set(&why, EAGAIN, _("a controller process ended meanwhile; try again"));
+	if (why) {
+		give_up(upgrade, why);
+		return;
+	}
+	arguments = json_object_new_object();
+	json_add_bool(arguments, "sync", false);
+	upgrade->frozen_at = now_us();
+	control_connection_call(upgrade->keeper->supervisor.connection, "freeze", arguments, NULL,
+				0, on_frozen, upgrade);
+}
+
+void upgrade_start(struct keeper *keeper, struct control_request *request)
+{
+	struct upgrade *upgrade = calloc(1, sizeof(*upgrade));
+	struct error *err = NULL;
+
+	if (!upgrade)
+		abort(); /* the daemon would wait for ever */
+	upgrade->keeper = keeper;
+	upgrade->request = request;
+	upgrade->generation = keeper->supervisor.generation;
+	if (supervisor_prepare(&keeper->supervisor, &err) < 0) {
+		fail(upgrade, err);
+		return;
+	}
+	control_connection_call(keeper->supervisor.candidate->connection, "counters", NULL, NULL, 0,
+				on_ready, upgrade);
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef KEEPER_UPGRADE_H
+#define KEEPER_UPGRADE_H
+
+#include "control/channel.h"
+
+struct keeper;
+
+/** upgrade_start() - replace the domain's processes by what is installed now, and answer @request */
+void upgrade_start(struct keeper *keeper, struct control_request *request);
+
+#endif
