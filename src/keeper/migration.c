@@ -269,7 +269,7 @@ void migration_read_id(struct migration *migration, struct vmstate_call *call)
 		vmstate_answer(call, NULL);
 		return;
 	}
-	if (migration->problem) {
+	if (migration->problem && !migration->announced) {
 		vmstate_answer(call, migration->problem);
 		return;
 	}

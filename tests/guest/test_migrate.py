@@ -26,18 +26,18 @@ ROUNDS = int(os.environ.get('VIRTNVME_MIGRATIONS', '2'))
 class Side:
     """A keeper and the QEMU that it serves."""
 
-    def __init__(self, host, name, machine='q35', controllers=1, incoming=None, wait=True, queues=2, memory=256, **config):
+    def __init__(self, host, name, machine='q35', controllers=1, incoming=None, wait=True, queues=2, memory=256, disks=None):
         self.host, self.name, self.uuid = host, name, UUIDS[name[0]]
         self.run = f'/run/virtnvme/{self.uuid}'
         self.config = {
             'uuid': self.uuid, 'name': name, 'runtime_dir': self.run, 'owner': {'uid': 0, 'gid': 0},
             'controller_program': '/usr/libexec/virtnvme/virtnvme-controller', 'controller_user': 'virtnvme', 'log_level': 7,
             'incoming': incoming is not None,
-            'controllers': [{
+            'controllers': disks or [{
                 'index': n, 'serial': f'VN{n}', 'uuid': '5f0c9d0a-27f9-4b7c-8a55-6c7c0e3c00%02x' % n, 'queues': queues,
                 'namespaces': [{'nsid': 1, 'target': f'nvme{n}n1', 'type': 'file', 'path': f'{IMAGES}/disk{n}.raw',
                                 'capacity': 64 << 20, 'cache': 'none', 'io': 'io_uring', 'discard': True,
-                                'uuid': '5f0c9d0a-27f9-4b7c-8a55-6c7c0e3d00%02x' % n}]} for n in range(controllers)], **config}
+                                'uuid': '5f0c9d0a-27f9-4b7c-8a55-6c7c0e3d00%02x' % n}]} for n in range(controllers)]}
         done = host.run(['python3', '-c', START], input=json.dumps(self.config))
         assert json.loads(done.stdout) == {'result': {}}, done.stdout
         more = ['-S', '-incoming', incoming] if incoming else []
@@ -153,3 +153,114 @@ def test_idle_guest_goes_and_comes_back(lab_host, machine):
     assert theirs == lab_host.run(f'sha256sum {IMAGES}/disk0.raw').stdout.split()[0]
     side.end()
     lab_host.wait_for(lambda: nothing_left(lab_host), 'the end of the keepers')
+
+
+LOAD = '''
+cat > /tmp/load.sh <<END
+while [ ! -e /tmp/load.stop ]; do
+	fio --name=x --filename=/dev/nvme0n1 --direct=1 --ioengine=libaio --iodepth=32 --numjobs=2 --offset_increment=16M --size=2M \\
+		--rw=randrw --bsrange=4k-64k --verify=crc32c --verify_fatal=1 --group_reporting --output=/tmp/fio.log || break
+	echo >> /tmp/load.rounds
+done
+[ -e /tmp/load.stop ] && echo 0 > /tmp/load.status || echo 1 > /tmp/load.status
+END
+rm -f /tmp/load.stop /tmp/load.status /tmp/load.rounds
+sh /tmp/load.sh > /dev/null 2>&1 &
+'''
+
+
+def rounds(side):
+    return len(side.guest.check('cat /tmp/load.rounds 2>/dev/null || true').splitlines())
+
+
+def more_rounds(side):
+    """It goes on, and nothing was wrong so far."""
+    before = rounds(side)
+    wait(lambda: rounds(side) > before or side.guest.exec('test -e /tmp/load.status').status == 0, 'a round of the load')
+    assert side.guest.exec('test -e /tmp/load.status').status, side.guest.check('cat /tmp/fio.log; dmesg | tail -30')
+
+
+def end_load(side):
+    side.guest.check('touch /tmp/load.stop; for i in $(seq 600); do [ -e /tmp/load.status ] && break; sleep 0.2; done; '
+                     '[ "$(cat /tmp/load.status)" = 0 ] || { cat /tmp/fio.log; dmesg | tail -30; exit 1; }', 150)
+    assert complaints(side.guest) == []
+    side.guest.check('echo 3 > /proc/sys/vm/drop_caches')
+    assert side.guest.check('sha256sum /dev/nvme0n1').split()[0] == \
+        side.host.run(f'sha256sum {IMAGES}/disk0.raw').stdout.split()[0]
+
+
+def test_loaded_guest_goes_and_comes_back(lab_host):
+    side = Side(lab_host, 'a0')
+    side.guest.check(LOAD)
+    more_rounds(side)
+    for number in range(ROUNDS):
+        target = Side(lab_host, 'ba'[number % 2] + str(number + 1), incoming='defer')
+        assert migrate(side, target, 500 << 20) == 'completed', side.log()
+        arrived(target)
+        side.end()
+        side = target
+        wait(lambda: len(os.listdir(lab_host.path('/run/virtnvme'))) == 2, 'the end of the keeper')
+        more_rounds(side)
+    end_load(side)
+    side.end()
+    lab_host.wait_for(lambda: nothing_left(lab_host), 'the end of the keepers')
+
+
+def test_saved_and_restored(lab_host):
+    side = Side(lab_host, 'a0')
+    side.guest.check(LOAD)
+    more_rounds(side)
+    side.qmp('stop')
+    side.qmp('migrate', uri='exec:cat > /run/lab/saved')
+    wait(lambda: side.status() in ('completed', 'failed'), 'the end of the save')
+    assert side.status() == 'completed', side.log()
+    assert side.keeper('status')['migration'] == 'completed'
+    with pytest.raises(LabError, match='a migration or save of the domain is under way'):
+        side.keeper('remove-namespace', index=0, nsid=1)
+    # As when libvirt cannot finish it: the guest goes on, its image is its own again.
+    side.qmp('cont')
+    wait(lambda: side.keeper('status')['migration'] == 'none', 'disks in use again')
+    more_rounds(side)
+    with pytest.raises(LabError):
+        lab_host.run(['qemu-img', 'resize', '-f', 'raw', f'{IMAGES}/disk0.raw', '128M'])
+    side.qmp('stop')
+    side.qmp('migrate', uri='exec:cat > /run/lab/saved')
+    wait(lambda: side.status() in ('completed', 'failed'), 'the end of the save')
+    side.end()
+    lab_host.wait_for(lambda: nothing_left(lab_host), 'the end of the keeper')
+    restored = Side(lab_host, 'a1', incoming='defer')
+    restored.qmp('migrate-incoming', uri='exec:cat /run/lab/saved')
+    arrived(restored)
+    more_rounds(restored)
+    end_load(restored)
+    restored.end()
+
+
+def test_refused_at_the_target(lab_host):
+    """The target's image is another one: the guest goes on where it was, with its locks."""
+    side = Side(lab_host, 'a0')
+    side.guest.check(LOAD)
+    more_rounds(side)
+    side.permits = False
+    uri = 'exec:cat > /dev/null'
+    side.qmp('migrate', uri=uri)
+    wait(lambda: side.status() in ('completed', 'failed'), 'the end')
+    assert side.status() == 'failed'
+    assert 'virtnvmed has not agreed' in side.log()
+    side.permits = True
+    wait(lambda: side.keeper('status')['migration'] == 'none', 'disks in use')
+    more_rounds(side)
+    lab_host.run(['truncate', '-s', '32M', f'{IMAGES}/other.raw'])
+    wrong = json.loads(json.dumps(side.config['controllers']))
+    wrong[0]['namespaces'][0] |= {'path': f'{IMAGES}/other.raw'}
+    target = Side(lab_host, 'b1', incoming='defer', disks=wrong)
+    migrate(side, target)
+    lab_host.wait_for(lambda: 'is it the same image' in target.log(), 'a refusal')
+    wait(lambda: side.keeper('status')['migration'] in ('none', 'completed'), 'an end')
+    if side.status() == 'completed':        # it was too late for QEMU to know; who asked for it tells it to go on
+        side.qmp('cont')
+        wait(lambda: side.keeper('status')['migration'] == 'none', 'disks in use')
+    target.end()
+    more_rounds(side)
+    end_load(side)
+    side.end()

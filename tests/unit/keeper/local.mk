@@ -1,8 +1,11 @@
 KEEPER_TESTS = \
 	tests/unit/keeper/test-crash-policy \
+	tests/unit/keeper/test-blob \
 	tests/unit/keeper/test-images \
 	tests/unit/keeper/test-listener \
+	tests/unit/keeper/test-migration \
 	tests/unit/keeper/test-relay \
+	tests/unit/keeper/test-replay \
 	tests/unit/keeper/test-vmstate
 check_PROGRAMS += $(KEEPER_TESTS)
 TESTS += $(KEEPER_TESTS)
@@ -18,3 +21,9 @@ tests_unit_keeper_test_relay_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
 tests_unit_keeper_test_relay_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
 tests_unit_keeper_test_vmstate_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
 tests_unit_keeper_test_vmstate_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
+tests_unit_keeper_test_blob_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
+tests_unit_keeper_test_blob_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
+tests_unit_keeper_test_migration_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
+tests_unit_keeper_test_migration_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
+tests_unit_keeper_test_replay_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
+tests_unit_keeper_test_replay_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <errno.h>
+
+#include "base/crc32c.h"
+#include "keeper/blob.h"
+#include "tests/unit/test.h"
+
+static void checksum_is_the_standard_one(void **state)
+{
+	assert_int_equal(crc32c(0, "123456789", 9), 0xe3069283);
+	assert_int_equal(crc32c(crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
+}
+
+static void free_parts(struct blob parts[BLOB_PARTS])
+{
+	unsigned i;
+
+	for (i = 0; i < BLOB_PARTS; i++)
+		blob_free(&parts[i]);
+}
+
+static void fill(struct blob *blob, size_t size)
+{
+	size_t i;
+
+	blob->data = malloc(size + 1);
+	blob->size = blob->room = size;
+	for (i = 0; i < size; i++)
+		blob->data[i] = i * 2654435761u >> 24;
+}
+
+static void travels_whole(void **state)
+{
+	const size_t sizes[] = { 0, 1, 100000, BLOB_PART_MAX, blob_capacity() };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct blob whole = {}, parts[BLOB_PARTS] = {}, again = {};
+		unsigned number;
+
+		fill(&whole, sizes[i]);
+		assert_int_equal(blob_split(&whole, parts, NULL), 0);
+		for (number = 0; number < BLOB_PARTS; number++) {
+			assert_true(parts[number].size <= BLOB_PART_MAX);
+			assert_int_equal(blob_check_part(parts[number].data, parts[number].size,
+							 number, NULL),
+					 0);
+		}
+		assert_int_equal(blob_join(parts, &again, NULL), 0);
+		assert_int_equal(again.size, whole.size);
+		assert_true(whole.size == 0 || !memcmp(again.data, whole.data, whole.size));
+		free_parts(parts);
+		blob_free(&whole);
+		blob_free(&again);
+	}
+}
+
+static void too_much_is_a_sentence(void **state)
+{
+	struct blob whole = {}, parts[BLOB_PARTS] = {};
+	struct error *err = NULL;
+
+	fill(&whole, blob_capacity() + 1);
+	assert_int_equal(blob_split(&whole, parts, &err), -E2BIG);
+	assert_non_null(strstr(err->message, "less load"));
+	error_free(err);
+	free_parts(parts);
+	blob_free(&whole);
+}
+
+/* Each bit of header and data that is turned over, and each length that is too short. */
+static void damage_is_seen(void **state)
+{
+	struct blob whole = {}, parts[BLOB_PARTS] = {};
+	size_t i;
+
+	fill(&whole, 300);
+	assert_int_equal(blob_split(&whole, parts, NULL), 0);
+	for (i = 0; i < parts[0].size * 8; i++) {
+		parts[0].data[i / 8] ^= 1 << i % 8;
+		assert_int_equal(blob_check_part(parts[0].data, parts[0].size, 0, NULL), -EINVAL);
+		parts[0].data[i / 8] ^= 1 << i % 8;
+	}
+	for (i = 0; i < parts[0].size; i++)
+		assert_int_equal(blob_check_part(parts[0].data, i, 0, NULL), -EINVAL);
+	assert_int_equal(blob_check_part(parts[0].data, parts[0].size, 1, NULL), -EINVAL);
+	assert_int_equal(blob_check_part(parts[0].data, parts[0].size, 0, NULL), 0);
+	free_parts(parts);
+	blob_free(&whole);
+}
+
+static void other_versions_are_named(void **state)
+{
+	struct blob whole = {}, parts[BLOB_PARTS] = {};
+	struct error *err = NULL;
+
+	assert_int_equal(blob_split(&whole, parts, NULL), 0);
+	parts[0].data[8]++; /* version */
+	assert_int_equal(blob_check_part(parts[0].data, parts[0].size, 0, &err), -EINVAL);
+	assert_non_null(strstr(err->message, "same version on both hosts"));
+	error_free(err);
+	free_parts(parts);
+}
+
+/* Each of them is good, and they are of two saves. */
+static void parts_of_two_states_do_not_mix(void **state)
+{
+	struct blob one = {}, other = {}, parts[BLOB_PARTS] = {}, others[BLOB_PARTS] = {};
+	struct blob whole = {};
+
+	fill(&one, 1000);
+	fill(&other, 1000);
+	other.data[0]++;
+	assert_int_equal(blob_split(&one, parts, NULL), 0);
+	assert_int_equal(blob_split(&other, others, NULL), 0);
+	blob_free(&parts[5]);
+	parts[5] = others[5];
+	others[5] = (struct blob){};
+	assert_int_equal(blob_join(parts, &whole, NULL), -EINVAL);
+	blob_free(&whole);
+	free_parts(parts);
+	free_parts(others);
+	blob_free(&one);
+	blob_free(&other);
+}
+
+static void description_comes_first(void **state)
+{
+	struct json_object *json = json_object_new_object(), *again = NULL;
+	struct blob whole = {};
+	const char *data;
+	size_t size, i;
+
+	json_add_string(json, "program", "virtnvme");
+	blob_begin(&whole, json);
+	blob_append(&whole, "rest", 4);
+	assert_int_equal(blob_open(&whole, &again, &data, &size, NULL), 0);
+	assert_string_equal(json_string_or(again, "program", ""), "virtnvme");
+	assert_int_equal(size, 4);
+	assert_memory_equal(data, "rest", 4);
+	json_object_put(again);
+	for (i = 0; i < whole.size - 4; i++) {
+		struct blob shorter = { .data = whole.data, .size = i };
+
+		assert_int_equal(blob_open(&shorter, &again, &data, &size, NULL), -EINVAL);
+	}
+	json_object_put(json);
+	blob_free(&whole);
+}
+
+static void memory_travels_without_zero_pages(void **state)
+{
+	const size_t size = 100 * 4096 + 100;
+	char *memory = calloc(1, size), *again = calloc(1, size);
+	struct blob blob = {};
+
+	memory[0] = 1;
+	memory[50 * 4096 - 1] = 2;
+	memory[50 * 4096] = 3;
+	memory[size - 1] = 4;
+	assert_int_equal(blob_append_memory(&blob, memory, size), 0);
+	assert_true(blob.size < 5 * 4096);
+	assert_int_equal(blob_memory_size(blob.data, blob.size, NULL), size);
+	blob_read_memory(blob.data, again);
+	assert_memory_equal(memory, again, size);
+	blob_free(&blob);
+	memset(memory, 0, size);
+	blob_append_memory(&blob, memory, size);
+	assert_int_equal(blob_memory_size(blob.data, blob.size, NULL), size);
+	blob_free(&blob);
+	free(memory);
+	free(again);
+}
+
+/* Whatever is accepted may be read: the address sanitizer says if not. */
+static void nonsense_is_not_read(void **state)
+{
+	const size_t size = 20 * 4096;
+	char *memory = calloc(1, size);
+	struct blob blob = {};
+	unsigned seed = 1, round;
+
+	memory[4096] = 1;
+	memory[10 * 4096] = 1;
+	blob_append_memory(&blob, memory, size);
+	for (round = 0; round < 20000; round++) {
+		size_t length = rand_r(&seed) % 4 ? blob.size : rand_r(&seed) % blob.size;
+		char *copy = malloc(length + 1);
+		int64_t found;
+
+		memcpy(copy, blob.data, length);
+		for (int i = rand_r(&seed) % 3; length && i >= 0; i--)
+			copy[rand_r(&seed) % MIN(length, 40u)] = rand_r(&seed);
+		found = blob_memory_size(copy, length, NULL);
+		if (found >= 0) {
+			char *target = calloc(1, found + 1);
+
+			blob_read_memory(copy, target);
+			free(target);
+		}
+		free(copy);
+	}
+	/* Two runs that overlap. */
+	{
+		const uint64_t words[] = { 0, 8, 0, 4, 8, 0, 12, 0 };
+
+		assert_true(blob_memory_size((const char *)words, sizeof(words), NULL) < 0);
+	}
+	blob_free(&blob);
+	free(memory);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(checksum_is_the_standard_one),
+		cmocka_unit_test(travels_whole),
+		cmocka_unit_test(too_much_is_a_sentence),
+		cmocka_unit_test(damage_is_seen),
+		cmocka_unit_test(other_versions_are_named),
+		cmocka_unit_test(parts_of_two_states_do_not_mix),
+		cmocka_unit_test(description_comes_first),
+		cmocka_unit_test(memory_travels_without_zero_pages),
+		cmocka_unit_test(nonsense_is_not_read),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
