@@ -5,6 +5,7 @@ import json
 import os
 import random
 import select
+import signal
 import socket
 import struct
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from client import nvme
 from lab.faults import Faults
-from test_keeper import drive, keeper       # noqa: F401 pylint: disable=unused-import
+from test_keeper import alive, drive, keeper       # noqa: F401 pylint: disable=unused-import
 
 MiB = 1 << 20
 BLOCK = 4096
@@ -398,5 +399,48 @@ def test_what_is_held_is_in_nobodys_way(faulty_disk, monitor, end):
         driver.disable()
     if end == 'stop':
         keeper.stop()
+    client.close()
+    keeper.stop()
+
+
+def test_power_cut_of_a_keeper_whose_controllers_died(faulty_disk):
+    """A controller that dies is no power cut, and what its successors acknowledge is as good."""
+    keeper, faults = faulty_disk, faulty_disk.faults
+    client, driver = drive(keeper)
+    seed = os.urandom(4).hex()
+    print('seed', seed)
+    model = Model(driver, seed)
+    for number in range(5):
+        faults.write.delay(0.01 * (number % 3))
+        model.run(40)
+        os.kill(keeper.call('status')['controller']['pid'], signal.SIGKILL)
+    model.run(40)
+    controller = keeper.call('status')['controller']['pid']
+    os.kill(keeper.pid, signal.SIGSTOP)     # no successor for this one
+    os.kill(controller, signal.SIGKILL)
+    os.kill(keeper.pid, signal.SIGKILL)
+    until(lambda: not alive(keeper.pid) and not alive(controller))
+    driver.doorbell = lambda *args: None
+    model.take()
+    faults.cut_power(keeper.path('a.raw'), keeper.path('a.raw.stable'), seed=random.Random(seed).choice([None, seed]))
+    model.check(keeper.path('a.raw'))
+    assert max(model.stable.values()) > 0
+    client.close()
+
+
+@pytest.mark.parametrize('policy', ['stop'])
+def test_a_successor_tries_what_was_held(faulty_disk, monitor):
+    keeper, faults = faulty_disk, faulty_disk.faults
+    client, driver = drive(keeper)
+    faults.write.fail(errno.EIO)
+    queue, cid, _ = submit(driver, nvme.WRITE, 0, b'y' * BLOCK)
+    monitor.serve('stop')
+    os.kill(keeper.call('status')['controller']['pid'], signal.SIGKILL)
+    monitor.serve('stop')
+    assert not queue.finished(cid) and problem(keeper)
+    faults.clear()
+    monitor.cont()
+    queue.wait(cid)
+    assert driver.read(0, BLOCK) == b'y' * BLOCK
     client.close()
     keeper.stop()

@@ -207,6 +207,45 @@ static void a_namespace_can_leave(void **state)
 	assert_int_equal(done, 1);
 }
 
+static void a_freeze_does_not_wait_for_it(void **state)
+{
+	struct machine *machine = with_policy(state, NVME_ERROR_STOP);
+	unsigned frozen = 0;
+	nvme_status status;
+
+	machine_disk(machine)->result = -EIO;
+	machine_submit(machine, 1, write_block(machine, 0, 3));
+	assert_false(answered(machine, 1, &status));
+	nvme_controller_freeze(machine->ctrl, count_call, &frozen);
+	machine_run(machine);
+	assert_int_equal(frozen, 1);
+	/* What is tried again meanwhile is tried after the thaw. */
+	machine_disk(machine)->result = 0;
+	nvme_controller_retry(machine->ctrl, false);
+	assert_false(answered(machine, 1, &status));
+	assert_int_equal(machine_disk(machine)->data[0], 0);
+	nvme_controller_thaw(machine->ctrl);
+	assert_true(answered(machine, 1, &status));
+	assert_int_equal(status, 0);
+	assert_int_equal(machine_disk(machine)->data[0], 3);
+}
+
+static void a_successor_executes_it(void **state)
+{
+	struct machine *machine = with_policy(state, NVME_ERROR_STOP);
+	nvme_status status;
+
+	machine_disk(machine)->result = -EIO;
+	machine_submit(machine, 1, write_block(machine, 0, 3));
+	assert_false(answered(machine, 1, &status));
+	assert_non_null(machine_restart(machine, NULL));
+	machine_disk(machine)->result = 0;
+	machine_attach(machine, 1, machine_disk(machine));
+	assert_true(answered(machine, 1, &status));
+	assert_int_equal(status, 0);
+	assert_int_equal(machine_disk(machine)->data[0], 3);
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, machine_setup, machine_teardown)
 #define TEST_TWO_WORKERS(test)                                                                     \
 	cmocka_unit_test_setup_teardown(test, machine_setup_two_workers, machine_teardown)
@@ -222,6 +261,8 @@ int main(void)
 		TEST(a_reset_drops_what_is_held),
 		TEST_TWO_WORKERS(a_reset_drops_what_is_held),
 		TEST(a_namespace_can_leave),
+		TEST(a_freeze_does_not_wait_for_it),
+		TEST(a_successor_executes_it),
 		TEST_TWO_WORKERS(a_namespace_can_leave),
 	};
 
