@@ -76,3 +76,18 @@ def test_a_hang_costs_time_and_no_data(lab_host, faulty, timeout, hang):
         else:
             assert not said
         assert not any(word in said for word in ('removing', 'I/O error', 'Disabling')), said
+
+
+def test_reset_of_the_machine_during_a_hang(lab_host, faulty):
+    """QEMU waits for the end of the hang, and the guest boots with its disk."""
+    server, faults = faulty
+    with QemuGuest(lab_host, extra_args=server.device()) as guest:
+        before = guest.boot_id()
+        faults.read.hang()
+        guest.check('(dd if=/dev/nvme0n1 of=/dev/null bs=64k count=1 iflag=direct) > /dev/null 2>&1 &')
+        lab_host.wait_for(lambda: faults.read.held > 0, 'a read')
+        guest.qmp('system_reset')
+        threading.Timer(4, faults.read.release).start()
+        guest.wait_boot(other_than=before)
+        guest.check('dd if=/dev/nvme0n1 of=/dev/null bs=64k count=16 iflag=direct')
+        assert not complaints(guest)
