@@ -155,8 +155,16 @@ static void config_msix(void *opaque, bool enabled)
 	nvme_controller_set_msix(device->ctrl, enabled);
 }
 
+static bool namespace_lock(struct device_namespace *ns);
+
 static void reset_function(struct device *device, void (*done)(void *opaque))
 {
+	struct device_namespace *ns;
+
+	/* It waits until a predecessor's requests are over, so that must be asked also when frozen. */
+	for (ns = device->namespaces; ns; ns = ns->next)
+		if (nvme_controller_is_haunted(device->ctrl) && namespace_lock(ns))
+			nvme_controller_set_ready(device->ctrl, ns->nsid, true);
 	nvme_controller_reset(device->ctrl, done, device);
 	pci_config_reset(&device->state->pci);
 	memset(device->state->msix_table, 0, sizeof(device->state->msix_table));

@@ -89,6 +89,10 @@ int nvme_controller_detach(struct nvme_controller *ctrl, uint32_t nsid, void (*d
  * any is, unless frozen */
 void nvme_controller_set_ready(struct nvme_controller *ctrl, uint32_t nsid, bool ready);
 
+/** nvme_controller_is_haunted() - a predecessor's namespaces are not all ready: its requests may be
+ * under way */
+bool nvme_controller_is_haunted(const struct nvme_controller *ctrl);
+
 /** nvme_controller_await_no_more() - what a predecessor had and was not attached again is gone */
 void nvme_controller_await_no_more(struct nvme_controller *ctrl);
 

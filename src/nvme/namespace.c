@@ -187,6 +187,11 @@ void nvme_controller_set_ready(struct nvme_controller *ctrl, uint32_t nsid, bool
 	nvme_controller_wake(ctrl);
 }
 
+bool nvme_controller_is_haunted(const struct nvme_controller *ctrl)
+{
+	return ctrl->haunted;
+}
+
 void nvme_namespace_adopt(struct nvme_controller *ctrl)
 {
 	for (uint32_t nsid = 1; nsid <= NVME_MAX_NAMESPACES; nsid++)

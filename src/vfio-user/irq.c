@@ -89,8 +89,12 @@ static void take_pending(struct vector *vector)
 
 static void vector_trigger(struct vector *vector)
 {
-	if (vector->fd < 0)
+	/* Told when somebody listens: a successor may have something to tell before it is given the
+	 * descriptors that its predecessor had. */
+	if (vector->fd < 0) {
+		__atomic_store_n(&vector->pending, true, __ATOMIC_SEQ_CST);
 		return;
+	}
 	if (!__atomic_load_n(&vector->masked, __ATOMIC_SEQ_CST)) {
 		fd_eventfd_signal(vector->fd);
 		return;
@@ -98,6 +102,15 @@ static void vector_trigger(struct vector *vector)
 	__atomic_store_n(&vector->pending, true, __ATOMIC_SEQ_CST);
 	if (!__atomic_load_n(&vector->masked, __ATOMIC_SEQ_CST))
 		take_pending(vector);
+}
+
+static void vector_listen(struct vector *vector, int fd)
+{
+	bool pending = vector->fd < 0 && vector->pending;
+
+	vector_set_fd(vector, fd);
+	if (pending)
+		vector_trigger(vector);
 }
 
 static void vector_unmask(struct vector *vector)
@@ -195,7 +208,7 @@ static void set_eventfds(struct vfio_user_irq *irq, const struct vfio_irq_set *s
 	unsigned i;
 
 	for (i = 0; i < set->count; i++)
-		vector_set_fd(&vectors[i], fd_count ? steal_fd(&fds[i]) : -1);
+		vector_listen(&vectors[i], fd_count ? steal_fd(&fds[i]) : -1);
 	/* A line that went up before anybody listened is told now. */
 	if (set->index == VFIO_PCI_INTX_IRQ_INDEX) {
 		vectors[0].masked = false;

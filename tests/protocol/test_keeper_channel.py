@@ -25,11 +25,11 @@ class Keeper:
         far.close()
         self.channel = relay.Channel(near)
 
-    def add_controller(self, index=0, queues=4, state=None):
+    def add_controller(self, index=0, queues=4, state=None, frozen=False):
         client = relay.Relay()
         state = os.memfd_create('state', os.MFD_CLOEXEC) if state is None else state
         self.channel.call('add-controller', {'index': index, 'serial': 'VN%d' % index, 'uuid': UUID, 'queues': queues,
-                                             'cntlid': index}, [state, client.far_end.fileno()])
+                                             'cntlid': index, 'frozen': frozen}, [state, client.far_end.fileno()])
         client.far_end.close()
         client.negotiate()
         client.state = state

@@ -173,6 +173,8 @@ void block_submit(struct block *block, struct block_ring *ring, struct block_req
 	disk->last = *request;
 	disk->submitted++;
 	disk->flushes += request->op == BLOCK_FLUSH;
+	if (disk->drop)
+		return;
 	if (disk->hold) {
 		assert_true(disk->count < ARRAY_SIZE(disk->held));
 		disk->held[disk->count++] = request;

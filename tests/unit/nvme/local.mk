@@ -8,6 +8,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-namespaces \
 	tests/unit/nvme/test-post \
 	tests/unit/nvme/test-queues \
+	tests/unit/nvme/test-recovery \
 	tests/unit/nvme/test-registers \
 	tests/unit/nvme/test-reset \
 	tests/unit/nvme/test-write-log \
@@ -47,6 +48,8 @@ tests_unit_nvme_test_post_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_post_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_queues_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_queues_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_recovery_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_recovery_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_registers_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_registers_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_reset_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -23,6 +23,7 @@ struct machine_disk {
 	struct block_info info;
 	uint8_t *data;
 	bool hold;	/* requests wait for machine_release() */
+	bool drop;	/* they never end */
 	int result;	/* of all requests, if not 0 */
 	unsigned count; /* held */
 	struct block_request *held[256];
