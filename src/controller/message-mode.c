@@ -117,10 +117,15 @@ void message_mode_leave(struct message_mode *mode, void (*left)(void *opaque, bo
 	}
 	mode->left = left;
 	mode->opaque = opaque;
-	mode->draining = nvme->workers;
+	mode->draining = nvme->workers + 1;
 	host_pause(mode->host);
 	host_set_writes(mode->host, HOST_WRITES_DRAINING);
 	for (i = 0; i < nvme->workers; i++)
 		nvme_host_after_writes(nvme, i, drained, mode, mode->round);
+	/* A predecessor may have posted the last. */
+	if (mode->host->dma)
+		vfio_user_dma_fence(mode->host->dma, drained, mode, mode->round);
+	else
+		drained(mode, mode->round);
 	host_resume(mode->host);
 }

@@ -36,6 +36,10 @@ struct vfio_user_dma_slot {
 	void *buf; /* DMA_READ: where the data goes; NULL: nobody waits any more */
 	bool done;
 	int result;
+	/* A fence: called when the answer is there; for nobody's data. */
+	void (*fenced)(void *opaque, unsigned value);
+	void *opaque;
+	unsigned value;
 };
 
 struct vfio_user_dma_waiting {

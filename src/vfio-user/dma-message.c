@@ -402,6 +402,14 @@ int vfio_user_dma_reply(struct vfio_user_dma *dma, const struct vfio_user_messag
 			  message->header.id, message->header.command);
 		return -EPROTO;
 	}
+	if (slot->fenced) {
+		struct vfio_user_dma_slot fence = *slot;
+
+		slot->used = false;
+		pthread_mutex_unlock(&messages->lock);
+		fence.fenced(fence.opaque, fence.value);
+		return 0;
+	}
 	if (slot->command == VFIO_USER_DMA_READ) {
 		if (slot->buf && !failed)
 			memcpy(slot->buf, access->data, slot->count);
@@ -427,6 +435,64 @@ int vfio_user_dma_reply(struct vfio_user_dma *dma, const struct vfio_user_messag
 	run_waiting(messages);
 	tell_room(messages, came);
 	return 0;
+}
+
+#define FENCE_SIZE 4
+
+/* Any memory that may be read. */
+static const struct vfio_user_dma_region *fence_region(const struct vfio_user_dma *dma)
+{
+	unsigned i;
+
+	for (i = 0; i < dma->count; i++)
+		if (dma->regions[i].access & VFIO_USER_ACCESS_READ &&
+		    dma->regions[i].size >= FENCE_SIZE)
+			return &dma->regions[i];
+	return NULL;
+}
+
+void vfio_user_dma_fence(struct vfio_user_dma *dma, void (*fn)(void *opaque, unsigned value),
+			 void *opaque, unsigned value)
+{
+	const struct vfio_user_dma_region *region = fence_region(dma);
+	struct vfio_user_dma_messages *messages = &dma->messages;
+	struct vfio_user_dma_slot *slot = NULL;
+	uint16_t id = 0;
+
+	pthread_mutex_lock(&messages->lock);
+	if (region && !messages->closed)
+		slot = slot_take(messages);
+	if (slot) {
+		id = slot->id;
+		slot->command = VFIO_USER_DMA_READ;
+		slot->addr = region->iova;
+		slot->count = FENCE_SIZE;
+		slot->fenced = fn;
+		slot->opaque = opaque;
+		slot->value = value;
+	}
+	pthread_mutex_unlock(&messages->lock);
+	if (!slot)
+		fn(opaque, value);
+	else if (send_access(dma, VFIO_USER_DMA_READ, id, region->iova, NULL, FENCE_SIZE) < 0)
+		vfio_user_dma_close(dma); /* end() makes the call */
+}
+
+static void run_fences(struct vfio_user_dma_messages *messages)
+{
+	unsigned i;
+
+	for (i = 0; i < VFIO_USER_DMA_SLOTS; i++) {
+		struct vfio_user_dma_slot fence;
+
+		pthread_mutex_lock(&messages->lock);
+		fence = messages->slots[i];
+		if (fence.used && fence.fenced)
+			messages->slots[i].used = false;
+		pthread_mutex_unlock(&messages->lock);
+		if (fence.used && fence.fenced)
+			fence.fenced(fence.opaque, fence.value);
+	}
 }
 
 void vfio_user_dma_cancel(struct vfio_user_dma *dma, bool cancel)
@@ -468,4 +534,5 @@ void vfio_user_dma_end(struct vfio_user_dma *dma)
 		STORE_RELEASE(messages->acknowledged[i], READ_ONCE(messages->posted[i]));
 	pthread_mutex_unlock(&messages->lock);
 	run_waiting(messages);
+	run_fences(messages);
 }

@@ -99,6 +99,16 @@ void vfio_user_dma_after_writes(struct vfio_user_dma *dma, unsigned stream,
 				void (*fn)(void *opaque, unsigned value), void *opaque,
 				unsigned value);
 
+/**
+ * vfio_user_dma_fence() - call @fn(@opaque, @value) when everything is executed that was posted on
+ * this connection, also by a predecessor of this process
+ *
+ * Control thread; not from here when it can be asked of the client, else at once. At the latest when
+ * the connection ends.
+ */
+void vfio_user_dma_fence(struct vfio_user_dma *dma, void (*fn)(void *opaque, unsigned value),
+			 void *opaque, unsigned value);
+
 /** vfio_user_dma_cancel() - end waiting reads with -ECANCELED, and new ones too until called with
  * false */
 void vfio_user_dma_cancel(struct vfio_user_dma *dma, bool cancel);

@@ -322,6 +322,32 @@ static void waits_for_the_last_of_the_stream(void **state)
 	assert_int_equal(called, 11);
 }
 
+/* Of what a predecessor of this process has posted nothing is known but that it is before us. */
+static void a_fence_is_behind_everything(void **state)
+{
+	struct rig *rig = *state;
+
+	called = 0;
+	vfio_user_dma_fence(rig->dma, count_call, NULL, 1);
+	assert_int_equal(called, 0);
+	next_command(rig, VFIO_USER_DMA_READ);
+	answer(rig, 0);
+	assert_int_equal(rig_process(rig), 0);
+	assert_int_equal(called, 1);
+	/* An error is an answer, and so is the end. */
+	vfio_user_dma_fence(rig->dma, count_call, NULL, 10);
+	next_command(rig, VFIO_USER_DMA_READ);
+	answer_error(rig, EINVAL);
+	assert_int_equal(rig_process(rig), 0);
+	assert_int_equal(called, 11);
+	vfio_user_dma_fence(rig->dma, count_call, NULL, 100);
+	shutdown(rig->fd, SHUT_RDWR);
+	assert_int_equal(rig_process(rig), -ENOTCONN);
+	assert_int_equal(called, 111);
+	vfio_user_dma_fence(rig->dma, count_call, NULL, 1000);
+	assert_int_equal(called, 1111);
+}
+
 struct writer {
 	pthread_t thread;
 	struct rig *rig;
@@ -512,6 +538,7 @@ int main(void)
 		test(an_unasked_reply_ends_the_connection),
 		test(writes_are_posted_and_counted),
 		test(waits_for_the_last_of_the_stream),
+		test(a_fence_is_behind_everything),
 		test(room_ends_and_comes_back),
 		test(the_end_of_the_connection_is_room_too),
 		test(a_write_that_finds_no_slot_ends_the_connection),
