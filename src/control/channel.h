@@ -70,6 +70,15 @@ void control_connection_free(struct control_connection *connection);
 /** control_connection_peer() - SO_PEERCRED */
 int control_connection_peer(struct control_connection *connection, pid_t *ret_pid, uid_t *ret_uid);
 
+/**
+ * control_connection_fd(), control_request_identify(), control_request_new() - for a process that
+ * becomes another program and goes on with its connections: what to remember, and the request to
+ * answer there
+ */
+int control_connection_fd(const struct control_connection *connection);
+void control_request_identify(const struct control_request *request, int *ret_fd, uint64_t *ret_id);
+struct control_request *control_request_new(struct control_connection *connection, uint64_t id);
+
 void control_request_reply(struct control_request *request, struct json_object *result);
 /** control_request_fail() - @err is freed */
 void control_request_fail(struct control_request *request, struct error *err);

@@ -258,15 +258,11 @@ static void handle_request(struct control_connection *connection, uint64_t id, c
 	int fds[FD_MAX_PASSED];
 	size_t fd_count = connection->input.fd_count;
 
-	request = malloc(sizeof(*request));
+	request = control_request_new(connection, id);
 	if (!request) {
 		fail_later(connection, -ENOMEM);
 		return;
 	}
-	request->connection = connection;
-	request->id = id;
-	connection->references++;
-	connection->requests++;
 
 	json_object_object_get_ex(message, "arguments", &arguments);
 	if (!command)
@@ -430,6 +426,30 @@ int control_connection_peer(struct control_connection *connection, pid_t *ret_pi
 	if (ret_uid)
 		*ret_uid = credentials.uid;
 	return 0;
+}
+
+int control_connection_fd(const struct control_connection *connection)
+{
+	return connection->fd;
+}
+
+void control_request_identify(const struct control_request *request, int *ret_fd, uint64_t *ret_id)
+{
+	*ret_fd = request->connection->fd;
+	*ret_id = request->id;
+}
+
+struct control_request *control_request_new(struct control_connection *connection, uint64_t id)
+{
+	struct control_request *request = malloc(sizeof(*request));
+
+	if (!request)
+		return NULL;
+	request->connection = connection;
+	request->id = id;
+	connection->references++;
+	connection->requests++;
+	return request;
 }
 
 void control_connection_call(struct control_connection *connection, const char *command,

@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/i18n.h"
 #include "base/log.h"
+#include "keeper/carry.h"
 #include "keeper/faults.h"
 
 /* A call to the controller that has more to do when it is answered. */
@@ -113,8 +114,9 @@ static void on_controller_closed(void *opaque, const char *why)
 
 static const struct relay_ops relay_ops = { on_client_closed, on_controller_closed };
 
+/* @saved: NULL: it is a new one */
 static int make_socket(struct device *device, const struct device_options *options,
-		       struct error **errp)
+		       struct json_object *saved, struct error **errp)
 {
 	_cleanup_free_ char *path = NULL;
 	struct listener_options listener = {
@@ -131,7 +133,8 @@ static int make_socket(struct device *device, const struct device_options *optio
 		return error_set_errno(errp, ENOMEM, "nvme%u", device->config.index);
 	}
 	listener.path = path;
-	device->listener = listener_new(options->event, &listener, errp);
+	device->listener = saved ? listener_load(options->event, &listener, saved, errp)
+				 : listener_new(options->event, &listener, errp);
 	return device->listener ? 0 : -EIO;
 }
 
@@ -165,7 +168,85 @@ struct device *device_new(const struct device_options *options, struct json_obje
 		error_set_errno(errp, ENOMEM, _("cannot create the relay"));
 		goto fail;
 	}
-	if (make_socket(device, options, errp) < 0)
+	if (make_socket(device, options, NULL, errp) < 0)
+		goto fail;
+	return device;
+fail:
+	device_free(device);
+	return NULL;
+}
+
+static struct json_object *save_namespace(const struct device_namespace *ns)
+{
+	struct json_object *json = json_object_new_object();
+
+	json_add(json, "config", json_object_get(ns->json));
+	carry_fd(json, "lock", ns->image.lock_fd);
+	json_add_u64(json, "capacity", ns->capacity);
+	json_add_string(json, "problem", ns->problem);
+	return json;
+}
+
+struct json_object *device_save(const struct device *device)
+{
+	struct json_object *json = json_object_new_object(), *list = json_object_new_array();
+	const struct device_namespace *ns;
+
+	json_add(json, "config", json_object_get(device->json));
+	carry_fd(json, "state", device->state_fd);
+	json_add(json, "listener", listener_save(device->listener));
+	json_add(json, "relay", relay_save(device->relay));
+	for (ns = device->namespaces; ns; ns = ns->next)
+		json_object_array_add(list, save_namespace(ns));
+	json_add(json, "namespaces", list);
+	return json;
+}
+
+static int load_namespace(struct device *device, struct json_object *json, struct error **errp)
+{
+	struct device_namespace *ns = calloc(1, sizeof(*ns)), **link;
+	const char *problem = json_string_or(json, "problem", NULL);
+
+	if (!ns)
+		return error_set_errno(errp, ENOMEM, "namespace");
+	ns->image.lock_fd = carried_fd(json, "lock");
+	ns->capacity = json_u64_or(json, "capacity", 0);
+	ns->problem = problem ? strdup(problem) : NULL;
+	ns->json = json_object_get(json_child(json, "config", json_type_object));
+	for (link = &device->namespaces; *link; link = &(*link)->next)
+		;
+	*link = ns;
+	return namespace_config_parse(ns->json, &ns->config, errp);
+}
+
+struct device *device_load(const struct device_options *options, struct json_object *json,
+			   struct error **errp)
+{
+	struct json_object *list = json_child(json, "namespaces", json_type_array);
+	struct device *device = calloc(1, sizeof(*device));
+	size_t i;
+	int r;
+
+	if (!device) {
+		error_set_errno(errp, ENOMEM, "controller");
+		return NULL;
+	}
+	device->supervisor = options->supervisor;
+	device->json = json_object_get(json_child(json, "config", json_type_object));
+	device->state_fd = carried_fd(json, "state");
+	r = controller_config_parse(device->json, &device->config, errp);
+	for (i = 0; r == 0 && list && i < json_object_array_length(list); i++)
+		r = load_namespace(device, json_object_array_get_idx(list, i), errp);
+	if (r < 0)
+		goto fail;
+	device->relay = relay_new(options->event, device->config.index, &relay_ops, device);
+	r = device->relay ? relay_load(device->relay, json_child(json, "relay", json_type_object))
+			  : -ENOMEM;
+	if (r < 0) {
+		error_set_errno(errp, -r, _("cannot create the relay"));
+		goto fail;
+	}
+	if (make_socket(device, options, json_child(json, "listener", json_type_object), errp) < 0)
 		goto fail;
 	return device;
 fail:

@@ -258,7 +258,9 @@ static void on_load(void *opaque, unsigned number, const void *data, size_t size
 
 static const struct vmstate_ops vmstate_ops = { on_read_id, on_save, on_load };
 
-static int make_domain_sockets(struct keeper *keeper, struct error **errp)
+/* @saved: NULL: they are new ones */
+static int make_domain_sockets(struct keeper *keeper, struct json_object *saved,
+			       struct error **errp)
 {
 	_cleanup_free_ char *qmp = NULL, *bus = NULL;
 	struct listener_options options = {
@@ -274,11 +276,15 @@ static int make_domain_sockets(struct keeper *keeper, struct error **errp)
 	if (!qmp || !bus)
 		return error_set_errno(errp, ENOMEM, "%s", keeper->config.runtime_dir);
 	options.path = qmp;
-	keeper->monitor = monitor_new(keeper->event, &options, &monitor_ops, keeper, errp);
+	keeper->monitor = saved ? monitor_load(keeper->event, &options, &monitor_ops, keeper,
+					       json_child(saved, "monitor", json_type_object), errp)
+				: monitor_new(keeper->event, &options, &monitor_ops, keeper, errp);
 	if (!keeper->monitor)
 		return -EIO;
 	options.path = bus;
-	keeper->vmstate = vmstate_new(keeper->event, &options, &vmstate_ops, keeper, errp);
+	keeper->vmstate = saved ? vmstate_load(keeper->event, &options, &vmstate_ops, keeper,
+					       json_child(saved, "vmstate", json_type_object), errp)
+				: vmstate_new(keeper->event, &options, &vmstate_ops, keeper, errp);
 	return keeper->vmstate ? 0 : -EIO;
 }
 
@@ -295,12 +301,13 @@ static int make_devices(struct keeper *keeper, struct error **errp)
 	return 0;
 }
 
-int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_config *config,
-		 int ready_fd, struct error **errp)
+/* What a new keeper and one that goes on have in common. */
+static int init(struct keeper *keeper, sd_event *event, const struct keeper_config *config,
+		struct error **errp)
 {
 	int r;
 
-	*keeper = (struct keeper){ .event = event, .config = *config, .ready_fd = ready_fd };
+	*keeper = (struct keeper){ .event = event, .config = *config, .ready_fd = -1 };
 	keeper->hand_over = hand_over_new(keeper);
 	if (keeper->hand_over)
 		keeper->migration = migration_new(event, keeper->config.incoming, &hand_over_ops,
@@ -310,17 +317,99 @@ int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_con
 	peer_init(&keeper->peer, event, keeper->config.peer_pidfile, on_peer_gone, keeper);
 	supervisor_init(&keeper->supervisor, event, &keeper->config, &supervisor_ops, keeper);
 	r = sd_event_add_signal(event, &keeper->sigterm, SIGTERM, on_sigterm, keeper);
-	if (r >= 0)
-		r = sd_event_add_time_relative(event, &keeper->start_timer, CLOCK_MONOTONIC,
-					       START_TIMEOUT_US, 0, on_start_timer, keeper);
+	return r < 0 ? error_set_errno(errp, -r, _("cannot start")) : 0;
+}
+
+int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_config *config,
+		 int ready_fd, struct error **errp)
+{
+	int r;
+
+	r = init(keeper, event, config, errp);
+	if (r < 0)
+		return r;
+	keeper->ready_fd = ready_fd;
+	r = sd_event_add_time_relative(event, &keeper->start_timer, CLOCK_MONOTONIC,
+				       START_TIMEOUT_US, 0, on_start_timer, keeper);
 	if (r < 0)
 		return error_set_errno(errp, -r, _("cannot start"));
-	if ((r = make_devices(keeper, errp)) < 0 || (r = make_domain_sockets(keeper, errp)) < 0)
+	if ((r = make_devices(keeper, errp)) < 0 ||
+	    (r = make_domain_sockets(keeper, NULL, errp)) < 0)
 		return r;
 	keeper->requests = requests_new(keeper, errp);
 	if (!keeper->requests)
 		return -EIO;
 	return supervisor_start(&keeper->supervisor, errp);
+}
+
+bool keeper_may_be_carried(const struct keeper *keeper)
+{
+	const struct device *device;
+
+	for (device = keeper->devices; device; device = device->next)
+		if (!relay_may_be_carried(device->relay))
+			return false;
+	return monitor_may_be_carried(keeper->monitor) &&
+	       !migration_is_under_way(keeper->migration);
+}
+
+struct json_object *keeper_save(const struct keeper *keeper, const struct control_request *request)
+{
+	struct json_object *json = json_object_new_object(), *list = json_object_new_array();
+	const struct device *device;
+
+	json_add(json, "config", json_object_get(keeper->config.json));
+	json_add(json, "peer", peer_save(&keeper->peer));
+	json_add(json, "supervisor", supervisor_save(&keeper->supervisor));
+	json_add(json, "monitor", monitor_save(keeper->monitor));
+	json_add(json, "vmstate", vmstate_save(keeper->vmstate));
+	json_add(json, "requests", requests_save(keeper->requests, request));
+	for (device = keeper->devices; device; device = device->next)
+		json_object_array_add(list, device_save(device));
+	json_add(json, "devices", list);
+	return json;
+}
+
+static int load_devices(struct keeper *keeper, struct json_object *list, struct error **errp)
+{
+	const struct device_options options = {
+		.event = keeper->event,
+		.config = &keeper->config,
+		.supervisor = &keeper->supervisor,
+		.peer = &keeper->peer,
+	};
+	struct device **link = &keeper->devices;
+	size_t i;
+
+	for (i = 0; list && i < json_object_array_length(list); i++) {
+		*link = device_load(&options, json_object_array_get_idx(list, i), errp);
+		if (!*link)
+			return -EIO;
+		link = &(*link)->next;
+	}
+	return 0;
+}
+
+int keeper_load(struct keeper *keeper, sd_event *event, const struct keeper_config *config,
+		struct json_object *json, struct control_request **ret_request, struct error **errp)
+{
+	int r;
+
+	r = init(keeper, event, config, errp);
+	if (r < 0)
+		return r;
+	keeper->phase = KEEPER_RUNNING;
+	r = peer_load(&keeper->peer, json_child(json, "peer", json_type_object));
+	if (r < 0)
+		return error_set_errno(errp, -r, _("cannot watch QEMU"));
+	if ((r = load_devices(keeper, json_child(json, "devices", json_type_array), errp)) < 0 ||
+	    (r = make_domain_sockets(keeper, json, errp)) < 0 ||
+	    (r = supervisor_load(&keeper->supervisor,
+				 json_child(json, "supervisor", json_type_object), errp)) < 0)
+		return r;
+	keeper->requests = requests_load(keeper, json_child(json, "requests", json_type_object),
+					 ret_request, errp);
+	return keeper->requests ? 0 : -EIO;
 }
 
 void keeper_stop(struct keeper *keeper, const char *why)

@@ -30,6 +30,8 @@ struct keeper {
 	struct requests *requests;
 	unsigned adopting; /* devices that the controller has not accepted yet */
 	sd_event_source *start_timer, *sigterm;
+	const char *program; /* our own file's path */
+	int lock_fd;	     /* of the runtime directory; carried along */
 };
 
 /**
@@ -40,6 +42,23 @@ struct keeper {
  */
 int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_config *config,
 		 int ready_fd, struct error **errp);
+
+/** keeper_may_be_carried() - could this process become another program now? Nothing has come or
+ * gone in part. */
+bool keeper_may_be_carried(const struct keeper *keeper);
+
+/** keeper_save() - for keeper_load() in the program that this process becomes, which answers
+ * @request; no controller has the devices, the candidate will get them */
+struct json_object *keeper_save(const struct keeper *keeper, const struct control_request *request);
+
+/**
+ * keeper_load() - go on from there; supervisor_go_on() is due
+ * @config: taken over
+ * @ret_request: NULL: nobody waits for the answer any more
+ */
+int keeper_load(struct keeper *keeper, sd_event *event, const struct keeper_config *config,
+		struct json_object *json, struct control_request **ret_request,
+		struct error **errp);
 
 /** keeper_stop() - end the domain's I/O and leave the event loop; harmless the second time */
 void keeper_stop(struct keeper *keeper, const char *why);

@@ -8,6 +8,7 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "control/channel.h"
+#include "keeper/carry.h"
 
 struct listener {
 	struct listener_options options;
@@ -46,19 +47,60 @@ static int on_connection(sd_event_source *source, int listening, uint32_t revent
 	return 0;
 }
 
+/* NULL: no memory. */
+static struct listener *make_listener(const struct listener_options *options)
+{
+	struct listener *listener = calloc(1, sizeof(*listener));
+
+	if (!listener)
+		return NULL;
+	listener->options = *options;
+	listener->fd = -1;
+	listener->path = strdup(options->path);
+	if (!listener->path)
+		free(steal_pointer(listener));
+	return listener;
+}
+
+struct listener *listener_load(sd_event *event, const struct listener_options *options,
+			       struct json_object *json, struct error **errp)
+{
+	struct listener *listener = make_listener(options);
+	int r = listener ? 0 : -ENOMEM;
+
+	if (r == 0) {
+		listener->used = json_bool_or(json, "used", false);
+		listener->fd = carried_fd(json, "fd");
+		r = sd_event_add_io(event, &listener->source, listener->fd, EPOLLIN, on_connection,
+				    listener);
+	}
+	if (r >= 0)
+		return listener;
+	error_set_errno(errp, -r, _("cannot serve the socket %s"), options->path);
+	listener_free(listener);
+	return NULL;
+}
+
+struct json_object *listener_save(const struct listener *listener)
+{
+	struct json_object *json = json_object_new_object();
+
+	json_add_bool(json, "used", listener->used);
+	carry_fd(json, "fd", listener->fd);
+	return json;
+}
+
 struct listener *listener_new(sd_event *event, const struct listener_options *options,
 			      struct error **errp)
 {
-	struct listener *listener = calloc(1, sizeof(*listener));
+	struct listener *listener = make_listener(options);
 	int r;
 
 	if (!listener) {
 		error_set_errno(errp, ENOMEM, "%s", options->path);
 		return NULL;
 	}
-	listener->options = *options;
-	listener->path = strdup(options->path);
-	listener->fd = listener->path ? control_listen(listener->path, 0600) : -ENOMEM;
+	listener->fd = control_listen(listener->path, 0600);
 	r = listener->fd < 0 ? listener->fd : 0;
 	if (r == 0)
 		r = listener_give_to(listener->path, options->uid, options->gid);

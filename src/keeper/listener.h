@@ -2,6 +2,7 @@
 #ifndef KEEPER_LISTENER_H
 #define KEEPER_LISTENER_H
 
+#include "base/json.h"
 #include "keeper/peer.h"
 
 /*
@@ -24,6 +25,11 @@ struct listener_options {
 /** listener_new() - bind and listen; NULL with a sentence */
 struct listener *listener_new(sd_event *event, const struct listener_options *options,
 			      struct error **errp);
+
+/** listener_save() - for listener_load() in the program that this process becomes */
+struct json_object *listener_save(const struct listener *listener);
+struct listener *listener_load(sd_event *event, const struct listener_options *options,
+			       struct json_object *json, struct error **errp);
 
 /** listener_free() - the path is removed */
 void listener_free(struct listener *listener);

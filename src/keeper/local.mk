@@ -2,6 +2,7 @@ program_PROGRAMS += src/virtnvme-keeper
 noinst_LIBRARIES += src/libkeeper.a
 src_libkeeper_a_SOURCES = \
 	src/keeper/blob.c src/keeper/blob.h \
+	src/keeper/carry.c src/keeper/carry.h \
 	src/keeper/config.c src/keeper/config.h \
 	src/keeper/crash-policy.c src/keeper/crash-policy.h \
 	src/keeper/device.c src/keeper/device.h \
@@ -27,6 +28,7 @@ src_libkeeper_a_SOURCES = \
 	src/keeper/process.c src/keeper/process.h \
 	src/keeper/relay.c src/keeper/relay.h \
 	src/keeper/qtest.c src/keeper/qtest.h \
+	src/keeper/relay-carry.c \
 	src/keeper/relay-channel.c \
 	src/keeper/relay-client.c \
 	src/keeper/relay-generation.c \

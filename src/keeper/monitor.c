@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/i18n.h"
 #include "base/log.h"
+#include "keeper/carry.h"
 #include "qmp/qmp.h"
 
 #define MAX_LINE  (1u * 1024 * 1024)
@@ -242,7 +243,7 @@ static int on_input(sd_event_source *source, int fd, uint32_t revents, void *opa
 	return 0;
 }
 
-static void on_accepted(void *opaque, int fd)
+static void use(void *opaque, int fd)
 {
 	struct monitor *monitor = opaque;
 	int r;
@@ -255,8 +256,9 @@ static void on_accepted(void *opaque, int fd)
 	}
 }
 
-struct monitor *monitor_new(sd_event *event, const struct listener_options *options,
-			    const struct monitor_ops *ops, void *opaque, struct error **errp)
+static struct monitor *make_monitor(sd_event *event, const struct listener_options *options,
+				    const struct monitor_ops *ops, void *opaque,
+				    struct json_object *saved, struct error **errp)
 {
 	struct listener_options own = *options;
 	struct monitor *monitor = calloc(1, sizeof(*monitor));
@@ -269,13 +271,66 @@ struct monitor *monitor_new(sd_event *event, const struct listener_options *opti
 	monitor->ops = ops;
 	monitor->opaque = opaque;
 	monitor->fd = -1;
-	own.accepted = on_accepted;
+	own.accepted = use;
 	own.opaque = monitor;
-	monitor->listener = listener_new(event, &own, errp);
+	monitor->listener =
+		saved ? listener_load(event, &own, json_child(saved, "listener", json_type_object),
+				      errp)
+		      : listener_new(event, &own, errp);
 	if (!monitor->listener) {
 		free(monitor);
 		return NULL;
 	}
+	return monitor;
+}
+
+struct monitor *monitor_new(sd_event *event, const struct listener_options *options,
+			    const struct monitor_ops *ops, void *opaque, struct error **errp)
+{
+	return make_monitor(event, options, ops, opaque, NULL, errp);
+}
+
+bool monitor_may_be_carried(const struct monitor *monitor)
+{
+	return !monitor->calls;
+}
+
+struct json_object *monitor_save(const struct monitor *monitor)
+{
+	struct json_object *json = json_object_new_object();
+
+	json_add(json, "listener", listener_save(monitor->listener));
+	carry_fd(json, "fd", monitor->fd);
+	carry_bytes(json, "line", monitor->line, monitor->length);
+	json_add_bool(json, "skipping", monitor->skipping);
+	json_add_bool(json, "connected", monitor->connected);
+	json_add_u64(json, "last_id", monitor->last_id);
+	return json;
+}
+
+struct monitor *monitor_load(sd_event *event, const struct listener_options *options,
+			     const struct monitor_ops *ops, void *opaque, struct json_object *json,
+			     struct error **errp)
+{
+	struct monitor *monitor = make_monitor(event, options, ops, opaque, json, errp);
+	size_t length = carried_size(json, "line");
+	int fd = carried_fd(json, "fd");
+
+	if (!monitor)
+		return NULL;
+	monitor->line = malloc(length + 1);
+	if (!monitor->line || carried_bytes(json, "line", monitor->line, length) < 0) {
+		error_set(errp, EINVAL, "%s", options->path);
+		monitor_free(monitor);
+		return NULL;
+	}
+	monitor->length = length;
+	monitor->room = length + 1;
+	monitor->skipping = json_bool_or(json, "skipping", false);
+	monitor->connected = json_bool_or(json, "connected", false);
+	monitor->last_id = json_u64_or(json, "last_id", 0);
+	if (fd >= 0)
+		use(monitor, fd);
 	return monitor;
 }
 

@@ -34,6 +34,15 @@ typedef void (*monitor_done)(void *opaque, struct json_object *result, const str
 struct monitor *monitor_new(sd_event *event, const struct listener_options *options,
 			    const struct monitor_ops *ops, void *opaque, struct error **errp);
 
+/** monitor_may_be_carried() - no answer is waited for */
+bool monitor_may_be_carried(const struct monitor *monitor);
+
+/** monitor_save() - for monitor_load() in the program that this process becomes */
+struct json_object *monitor_save(const struct monitor *monitor);
+struct monitor *monitor_load(sd_event *event, const struct listener_options *options,
+			     const struct monitor_ops *ops, void *opaque, struct json_object *json,
+			     struct error **errp);
+
 /** monitor_free() - commands that are not answered are told so */
 void monitor_free(struct monitor *monitor);
 

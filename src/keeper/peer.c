@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "keeper/carry.h"
 
 void peer_init(struct peer *peer, sd_event *event, const char *pidfile, void (*gone)(void *opaque),
 	       void *opaque)
@@ -56,11 +57,11 @@ static int on_exit_of_peer(sd_event_source *source, int fd, uint32_t revents, vo
 	return 0;
 }
 
-static int watch(struct peer *peer)
+static int watch(struct peer *peer, int pidfd)
 {
 	int r;
 
-	peer->pidfd = syscall(SYS_pidfd_open, peer->pid, 0);
+	peer->pidfd = pidfd;
 	if (peer->pidfd < 0)
 		return -errno;
 	r = sd_event_add_io(peer->event, &peer->source, peer->pidfd, EPOLLIN, on_exit_of_peer,
@@ -92,11 +93,26 @@ int peer_admit(struct peer *peer, int fd)
 		return -EACCES;
 	}
 	peer->pid = credentials.pid;
-	r = watch(peer);
+	r = watch(peer, syscall(SYS_pidfd_open, peer->pid, 0));
 	if (r < 0) {
 		peer->pid = 0;
 		return r;
 	}
 	log_info("QEMU is process %d", (int)peer->pid);
 	return 0;
+}
+
+struct json_object *peer_save(const struct peer *peer)
+{
+	struct json_object *json = json_object_new_object();
+
+	json_add_u64(json, "pid", peer->pid);
+	carry_fd(json, "pidfd", peer->pidfd);
+	return json;
+}
+
+int peer_load(struct peer *peer, struct json_object *json)
+{
+	peer->pid = json_u64_or(json, "pid", 0);
+	return peer->pid ? watch(peer, carried_fd(json, "pidfd")) : 0;
 }

@@ -6,6 +6,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/error.h"
+#include "base/json.h"
 
 /*
  * The one process that may connect to the domain's sockets: its QEMU. All guests of a host may
@@ -28,5 +29,9 @@ void peer_done(struct peer *peer);
 
 /** peer_admit() - is this connection the domain's QEMU's? 0, -EACCES, or -errno */
 int peer_admit(struct peer *peer, int fd);
+
+/** peer_save() - for peer_load() in the program that this process becomes */
+struct json_object *peer_save(const struct peer *peer);
+int peer_load(struct peer *peer, struct json_object *json);
 
 #endif

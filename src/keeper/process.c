@@ -16,6 +16,7 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "control/commands.h"
+#include "keeper/carry.h"
 
 /*
  * Theory of operation
@@ -168,43 +169,75 @@ static void on_event(void *opaque, const char *event, struct json_object *data)
 static const struct control_handler_ops channel_ops = { .event = on_event,
 							.closed = on_channel_closed };
 
-struct process *process_start(const struct process_options *options, struct error **errp)
+/* Watch and talk to a child; both descriptors are the process's from here on. NULL: -errno in
+ * *ret. */
+static struct process *make_process(const struct process_options *options, pid_t pid, int pidfd,
+				    int control_fd, int *ret)
 {
 	struct process *process = calloc(1, sizeof(*process));
-	int pair[2], r;
+	int r = pidfd < 0 ? -EBADF : 0;
 
-	if (!process || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-		error_set_errno(errp, errno, _("cannot start %s"), options->program);
-		free(process);
-		return NULL;
-	}
-	process->pidfd = -1;
+	if (!process)
+		abort(); /* a child that nobody knows */
+	process->pid = pid;
+	process->pidfd = pidfd;
 	process->event_sent = options->event_sent;
 	process->disconnected = options->disconnected;
 	process->ended = options->ended;
 	process->opaque = options->opaque;
+	if (r == 0)
+		r = sd_event_add_io(options->event, &process->exit_source, pidfd, EPOLLIN,
+				    on_exit_of_process, process);
+	process->connection = control_connection_new(options->event, control_fd, CONTROL_NONE,
+						     &channel_ops, process);
+	if (r >= 0 && process->connection)
+		return process;
+	*ret = r < 0 ? r : -ENOMEM;
+	process_free(process);
+	return NULL;
+}
+
+struct process *process_start(const struct process_options *options, struct error **errp)
+{
+	struct process *process;
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		error_set_errno(errp, errno, _("cannot start %s"), options->program);
+		return NULL;
+	}
 	r = run(options, pair[1], errp);
 	close(pair[1]);
 	if (r < 0) {
 		close(pair[0]);
-		free(process);
 		return NULL;
 	}
-	process->pid = r;
-	process->pidfd = syscall(SYS_pidfd_open, process->pid, 0);
-	r = process->pidfd < 0 ? -errno : 0;
-	if (r == 0)
-		r = sd_event_add_io(options->event, &process->exit_source, process->pidfd, EPOLLIN,
-				    on_exit_of_process, process);
-	process->connection = control_connection_new(options->event, pair[0], CONTROL_NONE,
-						     &channel_ops, process);
-	if (r >= 0 && !process->connection)
-		r = -ENOMEM;
-	if (r < 0) {
-		process_free(process);
+	process = make_process(options, r, syscall(SYS_pidfd_open, r, 0), pair[0], &r);
+	if (!process)
 		error_set_errno(errp, -r, _("cannot start %s"), options->program);
-		return NULL;
-	}
+	return process;
+}
+
+struct json_object *process_save(const struct process *process)
+{
+	struct json_object *json = json_object_new_object();
+
+	json_add_u64(json, "pid", process->pid);
+	carry_fd(json, "pidfd", process->pidfd);
+	carry_fd(json, "control", control_connection_fd(process->connection));
+	return json;
+}
+
+struct process *process_load(const struct process_options *options, struct json_object *json,
+			     struct error **errp)
+{
+	struct process *process;
+	int r;
+
+	process = make_process(options, json_u64_or(json, "pid", 0), carried_fd(json, "pidfd"),
+			       carried_fd(json, "control"), &r);
+	if (!process)
+		error_set_errno(errp, -r, _("cannot start %s"), options->program);
 	return process;
 }
 

@@ -38,6 +38,12 @@ struct process_options {
 /** process_start() - NULL with a sentence */
 struct process *process_start(const struct process_options *options, struct error **errp);
 
+/** process_save() - for process_load() in the program that we become, whose child it is then; no
+ * call is open */
+struct json_object *process_save(const struct process *process);
+struct process *process_load(const struct process_options *options, struct json_object *json,
+			     struct error **errp);
+
 /** process_free() - kill it when it lives, and wait for it. Open calls are answered first. */
 void process_free(struct process *process);
 

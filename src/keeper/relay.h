@@ -5,6 +5,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/error.h"
+#include "base/json.h"
 
 /* One vfio-user device between its client (QEMU) and its controller of the moment. */
 struct relay;
@@ -61,5 +62,17 @@ bool relay_is_quiet(struct relay *relay);
 /** relay_irq_changes() - counts how often the client has set interrupt eventfds: when a guest
  * changes an MSI-X vector, QEMU sets the vector's */
 uint64_t relay_irq_changes(const struct relay *relay);
+
+/** relay_is_recoverable() - could another controller be told all that this one knows? */
+bool relay_is_recoverable(const struct relay *relay);
+
+/** relay_may_be_carried() - no controller is attached and no message has come or gone in part */
+bool relay_may_be_carried(const struct relay *relay);
+
+/** relay_save() - for relay_load() in the program that this process becomes */
+struct json_object *relay_save(const struct relay *relay);
+
+/** relay_load() - into a new relay; the descriptors are its own. 0 or -errno */
+int relay_load(struct relay *relay, struct json_object *json);
 
 #endif

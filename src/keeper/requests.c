@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "control/channel.h"
 #include "control/commands.h"
+#include "keeper/carry.h"
 #include "keeper/keeper.h"
 #include "keeper/upgrade.h"
 
@@ -23,7 +24,6 @@ struct client {
 
 struct requests {
 	struct keeper *keeper;
-	char *path;
 	int fd;
 	sd_event_source *source;
 	struct client *clients;
@@ -425,19 +425,17 @@ static void on_closed(void *opaque)
 
 static const struct control_handler_ops client_ops = { .request = on_request, .closed = on_closed };
 
-static int on_connection(sd_event_source *source, int listening, uint32_t revents, void *opaque)
+/* NULL: it was turned away. */
+static struct control_connection *add_client(struct requests *requests, int fd)
 {
-	struct requests *requests = opaque;
-	int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
-	struct client *client;
+	struct client *client = NULL;
 	uid_t uid;
 
-	if (fd < 0)
-		return 0;
-	client = requests->client_count < MAX_CONNECTIONS ? calloc(1, sizeof(*client)) : NULL;
+	if (requests->client_count < MAX_CONNECTIONS)
+		client = calloc(1, sizeof(*client));
 	if (!client) {
 		close(fd);
-		return 0;
+		return NULL;
 	}
 	client->requests = requests;
 	client->connection = control_connection_new(requests->keeper->event, fd, CONTROL_KEEPER,
@@ -446,15 +444,39 @@ static int on_connection(sd_event_source *source, int listening, uint32_t revent
 	    (uid != 0 && uid != geteuid())) {
 		control_connection_free(client->connection);
 		free(client);
-		return 0;
+		return NULL;
 	}
 	client->next = requests->clients;
 	requests->clients = client;
 	requests->client_count++;
+	return client->connection;
+}
+
+static int on_connection(sd_event_source *source, int listening, uint32_t revents, void *opaque)
+{
+	int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd >= 0)
+		add_client(opaque, fd);
 	return 0;
 }
 
-struct requests *requests_new(struct keeper *keeper, struct error **errp)
+struct json_object *requests_save(const struct requests *requests,
+				  const struct control_request *request)
+{
+	struct json_object *json = json_object_new_object();
+	uint64_t id;
+	int fd;
+
+	control_request_identify(request, &fd, &id);
+	carry_fd(json, "listening", requests->fd);
+	carry_fd(json, "client", fd);
+	json_add_u64(json, "id", id);
+	return json;
+}
+
+/* Listen on @fd. */
+static struct requests *make_requests(struct keeper *keeper, int fd, struct error **errp)
 {
 	struct requests *requests = calloc(1, sizeof(*requests));
 	int r = -ENOMEM;
@@ -462,12 +484,8 @@ struct requests *requests_new(struct keeper *keeper, struct error **errp)
 	if (!requests)
 		goto fail;
 	requests->keeper = keeper;
-	requests->fd = -1;
-	if (asprintf(&requests->path, "%s/keeper.sock", keeper->config.runtime_dir) < 0) {
-		requests->path = NULL;
-		goto fail;
-	}
-	r = requests->fd = control_listen(requests->path, 0600);
+	requests->fd = fd;
+	r = fd;
 	if (r >= 0)
 		r = sd_event_add_io(keeper->event, &requests->source, requests->fd, EPOLLIN,
 				    on_connection, requests);
@@ -477,6 +495,34 @@ fail:
 	error_set_errno(errp, -r, _("cannot serve %s/keeper.sock"), keeper->config.runtime_dir);
 	requests_free(requests);
 	return NULL;
+}
+
+struct requests *requests_load(struct keeper *keeper, struct json_object *json,
+			       struct control_request **ret_request, struct error **errp)
+{
+	struct requests *requests = make_requests(keeper, carried_fd(json, "listening"), errp);
+	struct control_connection *connection;
+	int client = carried_fd(json, "client");
+
+	*ret_request = NULL;
+	if (!requests || client < 0)
+		return requests;
+	connection = add_client(requests, client);
+	if (connection)
+		*ret_request = control_request_new(connection, json_u64_or(json, "id", 0));
+	return requests;
+}
+
+struct requests *requests_new(struct keeper *keeper, struct error **errp)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (asprintf(&path, "%s/keeper.sock", keeper->config.runtime_dir) < 0) {
+		path = NULL;
+		error_set_errno(errp, ENOMEM, "%s", keeper->config.runtime_dir);
+		return NULL;
+	}
+	return make_requests(keeper, control_listen(path, 0600), errp);
 }
 
 void requests_free(struct requests *requests)
@@ -493,6 +539,5 @@ void requests_free(struct requests *requests)
 	}
 	if (requests->fd >= 0)
 		close(requests->fd);
-	free(requests->path);
 	free(requests);
 }

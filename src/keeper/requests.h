@@ -2,7 +2,8 @@
 #ifndef KEEPER_REQUESTS_H
 #define KEEPER_REQUESTS_H
 
-#include "base/error.h"
+#include "base/json.h"
+#include "control/channel.h"
 
 struct keeper;
 
@@ -11,6 +12,14 @@ struct requests;
 
 /** requests_new() - NULL with a sentence */
 struct requests *requests_new(struct keeper *keeper, struct error **errp);
+
+/** requests_save() - for requests_load() in the program that this process becomes, which answers
+ * @request; other connections end */
+struct json_object *requests_save(const struct requests *requests,
+				  const struct control_request *request);
+/** requests_load() - @ret_request: NULL: nobody waits for it */
+struct requests *requests_load(struct keeper *keeper, struct json_object *json,
+			       struct control_request **ret_request, struct error **errp);
 void requests_free(struct requests *requests);
 
 #endif

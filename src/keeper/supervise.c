@@ -9,6 +9,7 @@
 
 #include "base/i18n.h"
 #include "base/log.h"
+#include "keeper/carry.h"
 
 /*
  * Theory of operation
@@ -177,11 +178,10 @@ static void on_event(void *opaque, const char *event, struct json_object *data)
 
 static void on_ended(void *opaque, int status);
 
-/* NULL with a sentence. */
-static struct process *start_process(struct supervisor *supervisor, const char *program,
-				     int program_fd, struct error **errp)
+static struct process_options process_options(struct supervisor *supervisor, const char *program,
+					      int program_fd)
 {
-	const struct process_options options = {
+	return (struct process_options){
 		.event = supervisor->event,
 		.config = supervisor->config,
 		.program = program,
@@ -192,6 +192,13 @@ static struct process *start_process(struct supervisor *supervisor, const char *
 		.ended = on_ended,
 		.opaque = supervisor,
 	};
+}
+
+/* NULL with a sentence. */
+static struct process *start_process(struct supervisor *supervisor, const char *program,
+				     int program_fd, struct error **errp)
+{
+	const struct process_options options = process_options(supervisor, program, program_fd);
 
 	return process_start(&options, errp);
 }
@@ -299,15 +306,20 @@ void supervisor_discard(struct supervisor *supervisor)
 		process_kill(supervisor->candidate);
 }
 
-void supervisor_replace(struct supervisor *supervisor)
+void supervisor_replace(struct supervisor *supervisor, void (*ended)(void *opaque), void *opaque)
 {
-	supervisor->replacing = true;
+	supervisor->replacing = ended;
+	supervisor->replacing_opaque = opaque;
 	process_kill(supervisor->process);
 }
 
-/* The old one is gone. */
-static void replace(struct supervisor *supervisor)
+void supervisor_go_on(struct supervisor *supervisor)
 {
+	/* It may have died since. */
+	if (!supervisor->candidate) {
+		restart(supervisor);
+		return;
+	}
 	fd_close_all(&supervisor->program_fd, 1);
 	supervisor->program_fd = steal_fd(&supervisor->candidate_fd);
 	supervisor->candidate->disconnected = on_disconnected;
@@ -316,6 +328,35 @@ static void replace(struct supervisor *supervisor)
 	log_notice("controller %d replaces it, generation %u", (int)supervisor_pid(supervisor),
 		   supervisor->generation);
 	adopt(supervisor, 0);
+}
+
+struct json_object *supervisor_save(const struct supervisor *supervisor)
+{
+	struct json_object *json = json_object_new_object();
+
+	json_add(json, "process", process_save(supervisor->candidate));
+	carry_fd(json, "program", supervisor->candidate_fd);
+	json_add_u64(json, "generation", supervisor->generation);
+	json_add_u64(json, "restarts", supervisor->restarts);
+	json_add_string(json, "reason", supervisor_reason(supervisor));
+	return json;
+}
+
+int supervisor_load(struct supervisor *supervisor, struct json_object *json, struct error **errp)
+{
+	const char *reason = json_string_or(json, "reason", NULL);
+	const struct process_options options =
+		process_options(supervisor, supervisor->config->controller_program, -1);
+
+	supervisor->generation = json_u64_or(json, "generation", 0);
+	supervisor->restarts = json_u64_or(json, "restarts", 0);
+	if (reason)
+		error_set(&supervisor->reason, EIO, "%s", reason);
+	supervisor->state = CONTROLLER_RESTARTING;
+	supervisor->candidate_fd = carried_fd(json, "program");
+	supervisor->candidate =
+		process_load(&options, json_child(json, "process", json_type_object), errp);
+	return supervisor->candidate ? 0 : -EIO;
 }
 
 static int on_restart_timer(sd_event_source *source, uint64_t usec, void *opaque)
@@ -373,12 +414,14 @@ static void on_ended(void *opaque, int status)
 
 	log_write(state == CONTROLLER_STOPPING || replaced ? LOG_INFO : LOG_ERR,
 		  "the controller is gone: %s", process_describe_end(status));
-	supervisor->adopting = supervisor->replacing = false;
+	supervisor->adopting = false;
 	supervisor->kill_timer = sd_event_source_disable_unref(supervisor->kill_timer);
 	if (!supervisor->condemned && !replaced && state != CONTROLLER_FAILED) {
 		error_set(&err, EIO, "%s", process_describe_end(status));
 		set_reason(supervisor, err);
 	}
+	if (!replaced)
+		supervisor->replacing = NULL;
 	if (state == CONTROLLER_RUNNING)
 		supervisor->state = CONTROLLER_RESTARTING; /* for those who are told now */
 	fault = supervisor->condemned ? supervisor->fault : is_fault(status);
@@ -392,7 +435,7 @@ static void on_ended(void *opaque, int status)
 	case CONTROLLER_RUNNING:
 	case CONTROLLER_RESTARTING:
 		if (replaced)
-			replace(supervisor);
+			supervisor->replacing(supervisor->replacing_opaque);
 		else
 			died(supervisor, fault);
 		break;

@@ -58,7 +58,8 @@ struct supervisor {
 	int program_fd;			       /* what the controller of the moment was made of */
 	struct process *candidate;	       /* of another program file; it waits for its turn */
 	int candidate_fd;
-	bool replacing; /* the process is ended for the candidate */
+	void (*replacing)(void *opaque); /* the process is ended for the candidate */
+	void *replacing_opaque;
 	bool adopting;
 	bool condemned, fault; /* killed by us for `reason`, which is a fault of its own */
 	uint64_t serving_since;
@@ -111,8 +112,20 @@ int supervisor_prepare(struct supervisor *supervisor, struct error **errp);
 /** supervisor_discard() - the candidate is not wanted; harmless without one */
 void supervisor_discard(struct supervisor *supervisor);
 
-/** supervisor_replace() - the candidate takes over from the controller, which is frozen */
-void supervisor_replace(struct supervisor *supervisor);
+/**
+ * supervisor_replace() - end the controller, which is frozen, for the candidate
+ * @ended: it is gone, and the guest waits for supervisor_go_on(); not called when there is no
+ * candidate any more: then the controller has another successor
+ */
+void supervisor_replace(struct supervisor *supervisor, void (*ended)(void *opaque), void *opaque);
+
+/** supervisor_go_on() - the candidate takes over */
+void supervisor_go_on(struct supervisor *supervisor);
+
+/** supervisor_save() - with its candidate, for supervisor_load() in the program that this process
+ * becomes; that one calls supervisor_go_on() */
+struct json_object *supervisor_save(const struct supervisor *supervisor);
+int supervisor_load(struct supervisor *supervisor, struct json_object *json, struct error **errp);
 
 /**
  * supervisor_stop() - have it end its I/O and exit; stopped() follows

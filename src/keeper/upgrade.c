@@ -2,10 +2,16 @@
 #include "keeper/upgrade.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "base/i18n.h"
 #include "base/log.h"
+#include "keeper/carry.h"
 #include "keeper/keeper.h"
 
 /*
@@ -17,9 +23,17 @@
  * but for the pause nothing has happened. If it can, the old one is ended and the new one takes
  * over as any successor does (supervise.c).
  *
- * The old one may die by itself at any moment: then its successor is of the old version, and the
- * upgrade has failed.
+ * Between the two, while no controller has the devices, this process becomes the installed keeper
+ * (execve): its descriptors and children stay, and what it knows goes along as one JSON object
+ * (carry.h). The installed one has said before that it can read it. If the execve fails this one
+ * goes on.
+ *
+ * The old controller may die by itself at any moment: then its successor is of the old version, and
+ * the upgrade has failed.
  */
+#define QUIET_RETRY_US 500
+#define QUIET_TRIES    400
+
 struct upgrade {
 	struct keeper *keeper;
 	struct control_request *request;
@@ -27,6 +41,8 @@ struct upgrade {
 	unsigned judging;    /* answers that are still to come */
 	struct error *err;
 	uint64_t frozen_at; /* 0: it is not */
+	sd_event_source *quiet_timer;
+	unsigned tries;
 };
 
 static uint64_t now_us(void)
@@ -50,6 +66,7 @@ static void fail(struct upgrade *upgrade, struct error *err)
 	log_error("upgrade: %s", error_message(err));
 	control_request_fail(upgrade->request, err);
 	error_free(upgrade->err);
+	sd_event_source_disable_unref(upgrade->quiet_timer);
 	free(upgrade);
 }
 
@@ -79,6 +96,8 @@ static void on_replaced(void *opaque, const struct error *why)
 	struct json_object *answer;
 	struct error *err = NULL;
 
+	if (!why)
+		why = upgrade->err;
 	if (why) {
 		error_set(&err, why->code, "%s", why->message);
 		fail(upgrade, err);
@@ -88,6 +107,78 @@ static void on_replaced(void *opaque, const struct error *why)
 	json_add_u64(answer, "pause_us", now_us() - upgrade->frozen_at);
 	control_request_reply(upgrade->request, answer);
 	free(upgrade);
+}
+
+/* Only returns when it fails. */
+static void become_installed(struct upgrade *upgrade)
+{
+	struct keeper *keeper = upgrade->keeper;
+	_cleanup_json_ struct json_object *json = keeper_save(keeper, upgrade->request);
+	_cleanup_close_ int fd = memfd_create("virtnvme-keeper", 0);
+	char option[32];
+	const char *text;
+
+	json_add_u64(json, "version", CARRY_VERSION);
+	carry_fd(json, "lock", keeper->lock_fd);
+	json_add_u64(json, "frozen_at", upgrade->frozen_at);
+	text = json_text(json);
+	snprintf(option, sizeof(option), "--adopt-fd=%d", fd);
+	if (fd >= 0 && fd_write_full(fd, text, strlen(text)) == 0 && lseek(fd, 0, SEEK_SET) == 0) {
+		const char *const arguments[] = { keeper->program, option, NULL };
+
+		execv(keeper->program, (char *const *)arguments);
+	}
+	error_set_errno(&upgrade->err, errno,
+			_("the controller is upgraded, and the keeper is not: cannot run %s"),
+			keeper->program);
+	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+}
+
+static int on_quiet_timer(sd_event_source *source, uint64_t usec, void *opaque);
+
+/* No controller has the devices. */
+static void try_to_become(void *opaque)
+{
+	struct upgrade *upgrade = opaque;
+	struct keeper *keeper = upgrade->keeper;
+	struct device *device;
+
+	for (device = keeper->devices; device; device = device->next)
+		relay_detach(device->relay);
+	if (keeper->supervisor.candidate && keeper_may_be_carried(keeper)) {
+		become_installed(upgrade);
+	} else if (keeper->supervisor.candidate && upgrade->tries++ < QUIET_TRIES) {
+		upgrade->quiet_timer = sd_event_source_disable_unref(upgrade->quiet_timer);
+		if (sd_event_add_time_relative(keeper->event, &upgrade->quiet_timer,
+					       CLOCK_MONOTONIC, QUIET_RETRY_US, 1, on_quiet_timer,
+					       upgrade) >= 0)
+			return;
+	}
+	if (!upgrade->err)
+		error_set(&upgrade->err, EAGAIN,
+			  _("the controller is upgraded, and the keeper is not: QEMU is in the "
+			    "middle of a message; try again"));
+	supervisor_go_on(&keeper->supervisor);
+}
+
+static int on_quiet_timer(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	try_to_become(opaque);
+	return 0;
+}
+
+void upgrade_go_on(struct keeper *keeper, struct control_request *request, uint64_t frozen_at)
+{
+	struct upgrade *upgrade = request ? calloc(1, sizeof(*upgrade)) : NULL;
+
+	log_notice("this is virtnvme-keeper %s now", PACKAGE_VERSION);
+	if (upgrade) {
+		upgrade->keeper = keeper;
+		upgrade->request = request;
+		upgrade->frozen_at = frozen_at;
+		supervisor_wait(&keeper->supervisor, on_replaced, upgrade);
+	}
+	supervisor_go_on(&keeper->supervisor);
 }
 
 static void on_judged(void *opaque, struct json_object *result, const struct error *err)
@@ -108,7 +199,7 @@ static void on_judged(void *opaque, struct json_object *result, const struct err
 		give_up(upgrade, upgrade->err);
 		return;
 	}
-	supervisor_replace(supervisor);
+	supervisor_replace(supervisor, try_to_become, upgrade);
 	supervisor_wait(supervisor, on_replaced, upgrade);
 }
 
@@ -161,6 +252,38 @@ static void on_ready(void *opaque, struct json_object *result, const struct erro
 				0, on_frozen, upgrade);
 }
 
+/* Does the installed keeper know what this one would hand it? */
+static int ask_installed(const struct keeper *keeper, struct error **errp)
+{
+	char option[32];
+	const char *const arguments[] = { keeper->program, option, NULL };
+	int status = -1, r;
+	pid_t pid;
+
+	snprintf(option, sizeof(option), "--can-adopt=%u", CARRY_VERSION);
+	r = posix_spawn(&pid, keeper->program, NULL, NULL, (char *const *)arguments, environ);
+	if (r)
+		return error_set_errno(errp, r, _("cannot run %s"), keeper->program);
+	if (waitpid(pid, &status, 0) < 0 || status)
+		return error_set(errp, EOPNOTSUPP,
+				 _("the installed virtnvme-keeper cannot go on where this one "
+				   "stops (state version %u)"),
+				 CARRY_VERSION);
+	return 0;
+}
+
+/* What was not remembered nobody can be told. */
+static int check_relays(const struct keeper *keeper, struct error **errp)
+{
+	const struct device *device;
+
+	for (device = keeper->devices; device; device = device->next)
+		if (!relay_is_recoverable(device->relay))
+			return error_set(errp, EOPNOTSUPP, _("controller %u cannot be handed over"),
+					 device->config.index);
+	return 0;
+}
+
 void upgrade_start(struct keeper *keeper, struct control_request *request)
 {
 	struct upgrade *upgrade = calloc(1, sizeof(*upgrade));
@@ -171,7 +294,8 @@ void upgrade_start(struct keeper *keeper, struct control_request *request)
 	upgrade->keeper = keeper;
 	upgrade->request = request;
 	upgrade->generation = keeper->supervisor.generation;
-	if (supervisor_prepare(&keeper->supervisor, &err) < 0) {
+	if (ask_installed(keeper, &err) < 0 || check_relays(keeper, &err) < 0 ||
+	    supervisor_prepare(&keeper->supervisor, &err) < 0) {
 		fail(upgrade, err);
 		return;
 	}

@@ -2,12 +2,16 @@
 #include "keeper/vmstate.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <systemd/sd-bus.h>
 
+#include "base/fd.h"
 #include "base/i18n.h"
 #include "base/log.h"
+#include "keeper/carry.h"
 
 /*
  * Theory of operation
@@ -370,41 +374,89 @@ static int on_input(sd_event_source *source, int fd, uint32_t revents, void *opa
 	return 0;
 }
 
-static void on_accepted(void *opaque, int fd)
+/* A server on @fd, which is its own from here on. */
+static int make_bus(struct vmstate *vmstate, int fd)
 {
-	struct vmstate *vmstate = opaque;
 	sd_id128_t id;
 	int r;
 
 	r = sd_bus_new(&vmstate->bus);
+	if (r >= 0)
+		r = sd_bus_set_fd(vmstate->bus, fd, fd);
 	if (r < 0) {
 		close(fd);
-		goto out;
-	}
-	r = sd_bus_set_fd(vmstate->bus, fd, fd);
-	if (r < 0) {
-		close(fd);
-		goto out;
+		return r;
 	}
 	if ((r = sd_id128_randomize(&id)) < 0 ||
 	    (r = sd_bus_set_server(vmstate->bus, true, id)) < 0 ||
 	    (r = sd_bus_add_filter(vmstate->bus, NULL, on_message, vmstate)) < 0 ||
-	    (r = sd_bus_start(vmstate->bus)) < 0 ||
-	    (r = sd_event_add_io(vmstate->event, &vmstate->source, fd, EPOLLIN, on_input,
-				 vmstate)) < 0 ||
-	    (r = sd_event_source_set_priority(vmstate->source, SD_EVENT_PRIORITY_IDLE)) < 0)
-		goto out;
-	log_debug("QEMU has connected to the bus");
-	process_bus(vmstate);
-out:
+	    (r = sd_bus_start(vmstate->bus)) < 0)
+		return r;
+	return 0;
+}
+
+static int watch_bus(struct vmstate *vmstate)
+{
+	int r = sd_event_add_io(vmstate->event, &vmstate->source, sd_bus_get_fd(vmstate->bus),
+				EPOLLIN, on_input, vmstate);
+
+	if (r >= 0)
+		r = sd_event_source_set_priority(vmstate->source, SD_EVENT_PRIORITY_IDLE);
+	if (r >= 0)
+		process_bus(vmstate);
+	return r;
+}
+
+static void on_accepted(void *opaque, int fd)
+{
+	struct vmstate *vmstate = opaque;
+	int r = make_bus(vmstate, fd);
+
+	if (r >= 0)
+		r = watch_bus(vmstate);
 	if (r < 0) {
 		log_error("D-Bus connection of QEMU: %s", strerror(-r));
 		close_bus(vmstate);
+		return;
 	}
+	log_debug("QEMU has connected to the bus");
 }
 
-struct vmstate *vmstate_new(sd_event *event, const struct listener_options *options,
-			    const struct vmstate_ops *ops, void *opaque, struct error **errp)
+/*
+ * QEMU authenticated itself long ago and does not again. So the bus is made on a socket pair, at
+ * whose other end we say what it wants to hear, and then QEMU's connection takes that socket's
+ * place under the same number.
+ */
+static int adopt_bus(struct vmstate *vmstate, int fd)
+{
+	_cleanup_close_ int qemu = fd, theirs = -1;
+	char uid[16], line[128];
+	int pair[2], length, i, r;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return -errno;
+	theirs = pair[1];
+	r = make_bus(vmstate, pair[0]);
+	if (r < 0)
+		return r;
+	length = snprintf(uid, sizeof(uid), "%u", (unsigned)geteuid());
+	r = snprintf(line, sizeof(line), "%cAUTH EXTERNAL ", 0);
+	for (i = 0; i < length; i++)
+		r += snprintf(line + r, sizeof(line) - r, "%02x", uid[i]);
+	r += snprintf(line + r, sizeof(line) - r, "\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n");
+	r = fd_write_full(theirs, line, r);
+	while (r == 0 && sd_bus_is_ready(vmstate->bus) == 0) {
+		r = sd_bus_process(vmstate->bus, NULL);
+		r = r > 0 ? 0 : r == 0 ? sd_bus_is_ready(vmstate->bus) ? 0 : -EPROTO : r;
+	}
+	if (r < 0)
+		return r;
+	return dup3(qemu, pair[0], O_CLOEXEC) < 0 ? -errno : watch_bus(vmstate);
+}
+
+static struct vmstate *make_vmstate(sd_event *event, const struct listener_options *options,
+				    const struct vmstate_ops *ops, void *opaque,
+				    struct json_object *saved, struct error **errp)
 {
 	struct listener_options own = *options;
 	struct vmstate *vmstate = calloc(1, sizeof(*vmstate));
@@ -418,10 +470,46 @@ struct vmstate *vmstate_new(sd_event *event, const struct listener_options *opti
 	vmstate->opaque = opaque;
 	own.accepted = on_accepted;
 	own.opaque = vmstate;
-	vmstate->listener = listener_new(event, &own, errp);
+	vmstate->listener =
+		saved ? listener_load(event, &own, json_child(saved, "listener", json_type_object),
+				      errp)
+		      : listener_new(event, &own, errp);
 	if (!vmstate->listener) {
 		free(vmstate);
 		return NULL;
+	}
+	return vmstate;
+}
+
+struct vmstate *vmstate_new(sd_event *event, const struct listener_options *options,
+			    const struct vmstate_ops *ops, void *opaque, struct error **errp)
+{
+	return make_vmstate(event, options, ops, opaque, NULL, errp);
+}
+
+struct json_object *vmstate_save(const struct vmstate *vmstate)
+{
+	struct json_object *json = json_object_new_object();
+
+	json_add(json, "listener", listener_save(vmstate->listener));
+	if (vmstate->bus)
+		carry_fd(json, "fd", sd_bus_get_fd(vmstate->bus));
+	return json;
+}
+
+struct vmstate *vmstate_load(sd_event *event, const struct listener_options *options,
+			     const struct vmstate_ops *ops, void *opaque, struct json_object *json,
+			     struct error **errp)
+{
+	struct vmstate *vmstate = make_vmstate(event, options, ops, opaque, json, errp);
+	int fd = carried_fd(json, "fd"), r = 0;
+
+	if (vmstate && fd >= 0)
+		r = adopt_bus(vmstate, fd);
+	/* The domain cannot be migrated then, and runs on. */
+	if (r < 0) {
+		log_error("D-Bus connection of QEMU: %s", strerror(-r));
+		close_bus(vmstate);
 	}
 	return vmstate;
 }

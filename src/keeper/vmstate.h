@@ -32,6 +32,11 @@ struct vmstate_ops {
 /** vmstate_new() - serve @options->path; accepted and opaque are set here. NULL with a sentence */
 struct vmstate *vmstate_new(sd_event *event, const struct listener_options *options,
 			    const struct vmstate_ops *ops, void *opaque, struct error **errp);
+/** vmstate_save() - for vmstate_load() in the program that this process becomes; no call is open */
+struct json_object *vmstate_save(const struct vmstate *vmstate);
+struct vmstate *vmstate_load(sd_event *event, const struct listener_options *options,
+			     const struct vmstate_ops *ops, void *opaque, struct json_object *json,
+			     struct error **errp);
 void vmstate_free(struct vmstate *vmstate);
 
 /** vmstate_answer() - @err: a sentence for QEMU's log, borrowed; NULL: success. Frees @call. */

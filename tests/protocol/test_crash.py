@@ -7,14 +7,16 @@ import os
 import random
 import shutil
 import signal
+import socket
 import statistics
+import struct
 import threading
 import time
 
 import pytest
 
 from client import nvme, vfio_user as v
-from test_keeper import (CONTROLLER, MIB, Keeper, Refused, alive, disk, drive, keeper,  # noqa: F401 pylint: disable=unused-import
+from test_keeper import (CONTROLLER, KEEPER, MIB, Keeper, Refused, alive, disk, drive, keeper,  # noqa: F401 pylint: disable=unused-import
                          until)
 
 FAILED = os.path.join(os.path.dirname(CONTROLLER), 'virtnvme-failed')
@@ -342,19 +344,21 @@ def program_of(pid):
 
 @pytest.fixture
 def installed(keeper):
-    """A keeper whose controller's program can be replaced; install(path) does so."""
-    program = keeper.path('program')
-    shutil.copy(CONTROLLER, program)
-    keeper.config.update(controller_program=program)
+    """A keeper whose programs can be replaced; install(program, path) does so."""
+    keeper.program = keeper.path('keeper')
+    keeper.config.update(controller_program=keeper.path('controller'))
     keeper.controller()['namespaces'].append(keeper.file_disk(capacity=16 * MIB))
 
-    def install(path=CONTROLLER):
-        shutil.copy(path, program + '.new')
-        os.chmod(program + '.new', 0o755)
-        os.rename(program + '.new', program)
-        return os.stat(program).st_ino
+    def install(program, path=None):
+        target = keeper.path(program)
+        shutil.copy(path or {'keeper': KEEPER, 'controller': CONTROLLER}[program], target + '.new')
+        os.chmod(target + '.new', 0o755)
+        os.rename(target + '.new', target)
+        return os.stat(target).st_ino
 
     keeper.install = install
+    install('keeper')
+    install('controller')
     return keeper.start()
 
 
@@ -382,26 +386,111 @@ def load(driver):
             future.result()
 
 
-def test_upgrade_of_the_controller(installed):
+def upgrade(keeper):
+    """Both programs are new ones afterwards, and nothing else is; the pause in ms."""
+    before = keeper.call('status')
+    inodes = keeper.install('keeper'), keeper.install('controller')
+    pause = keeper.call('upgrade')['pause_us'] / 1000
+    after = keeper.call('status')
+    assert (program_of(after['pid']), program_of(after['controller']['pid'])) == inodes
+    assert after['controller'].pop('pid') != before['controller'].pop('pid')
+    before['controller']['generation'] += 1
+    for one in before, after:
+        for entry in one['controllers']:
+            for namespace in entry['namespaces']:
+                namespace.pop('counters')
+    assert after == before
+    return pause
+
+
+def test_upgrade_under_load(installed):
     client, driver = drive(installed)
-    before = status(installed)
     pauses = []
     with load(driver) as rounds:
-        for number in range(10):
-            inode = installed.install()
-            pauses.append(installed.call('upgrade')['pause_us'] / 1000)
-            after = status(installed)
-            assert program_of(after['pid']) == inode
-            assert (after['generation'], after['restarts'], after['state']) == (number + 2, 0, 'running')
+        for _ in range(10):
+            pauses.append(upgrade(installed))
             count = len(rounds)
             until(lambda: len(rounds) > count + 5)      # pylint: disable=cell-var-from-loop
-    assert not alive(before['pid'])
+    assert driver.wait_interrupt(1)
+    inode = program_of(status(installed)['pid'])
     kill(installed)
     assert program_of(status(installed)['pid']) == inode
     driver.read(0, 512)
     pauses.sort()
     print('pause of an upgrade: median %.1f ms, longest %.1f ms' % (statistics.median(pauses), pauses[-1]))
+    assert statistics.median(pauses) < 500
     client.close()
+    installed.stop()
+
+
+def test_upgrade_with_memory_that_goes_by_message(installed):
+    client, driver = drive(installed, memory=v.Memory(8 * MIB, fd=False), vectors=0)
+    with load(driver) as rounds:
+        for _ in range(5):
+            upgrade(installed)
+            count = len(rounds)
+            until(lambda: len(rounds) > count + 5)      # pylint: disable=cell-var-from-loop
+    client.close()
+    installed.stop()
+
+
+def test_an_upgrade_keeps_everything(installed):
+    """Locks, sockets nobody has connected to, half a message, half a line, disks that come and go."""
+    other = Keeper(installed.folder, '8f6b0d3e-0000-4000-8000-000000000002')
+    other.controller()['namespaces'].append(other.file_disk())
+    installed.call('add-controller', controller=installed.controller(1, namespaces=[installed.file_disk(1, 'b.raw', capacity=MIB)]))
+    client, driver = drive(installed)
+    installed.call('add-namespace', index=0, namespace=installed.file_disk(2, 'c.raw', capacity=MIB))
+    driver.write(0, b'c' * 512, nsid=2)
+    monitor = socket.socket(socket.AF_UNIX)
+    monitor.connect(installed.socket('qmp.sock'))
+    monitor.sendall(b'{"QMP": {"version": {}, "capabilities": []}}\r\n')
+    assert b'qmp_capabilities' in monitor.recv(4096)
+    monitor.sendall(b'{"return": {}}\r\n{"event": "MIGR')
+    until(lambda: installed.call('status')['qemu']['monitor'])
+    upgrade(installed)
+    monitor.sendall(b'ATION", "data": {"status": "cancelling"}}\r\n')
+    until(lambda: 'MIGRATION cancelling' in installed.log())
+    with pytest.raises(Refused, match='a.raw'):
+        other.start()
+    assert driver.read(0, 512, nsid=2) == b'c' * 512
+    installed.call('remove-namespace', index=0, nsid=2)
+    second, third = drive(installed, 1)
+    third.write(0, b'b' * 512)
+    # A message that has come in part is waited for.
+    message = struct.pack('<HHIII', 77, 9, 32, 0, 0) + struct.pack('<QII', 8, 0, 4)
+    client.send_raw(message[:20])
+    threading.Timer(0.05, client.send_raw, (message[20:],)).start()
+    upgrade(installed)
+    assert client.receive().id == 77
+    upgrade(installed)
+    with pytest.raises(FileNotFoundError):
+        drive(installed, 1)
+    third.write(0, b'B' * 512)
+    driver.write(0, b'A' * 512)
+    for one in monitor, second, client:
+        one.close()
+    installed.stop()
+    other.start().stop()
+
+
+def test_the_bus_outlives_an_upgrade(installed):
+    gi = pytest.importorskip('gi')
+    assert gi
+    from gi.repository import Gio, GLib
+    bus = Gio.DBusConnection.new_for_address_sync(
+        'unix:path=' + installed.socket('bus.sock'),
+        Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION, None, None)
+
+    def owners():
+        return bus.call_sync('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus', 'ListQueuedOwners',
+                             GLib.Variant('(s)', ('org.qemu.VMState1',)), None, 0, 5000, None).unpack()
+
+    before = owners()
+    for _ in range(3):
+        upgrade(installed)
+        assert owners() == before
+    bus.close_sync(None)
     installed.stop()
 
 
@@ -422,25 +511,53 @@ while True:
 
 
 def test_an_upgrade_that_cannot_be(installed):
-    """A program that does not know the state, one that does not run, and none at all: the old one goes on."""
+    """Programs that do not know the state, do not run, or are not there: the old ones go on."""
     client, driver = drive(installed)
     before = status(installed)
     old = installed.path('old')
     with open(old, 'w') as f:
         f.write(OLD)
     with load(driver) as rounds:
-        for path, sentence in ((old, 'version 7 is unknown here'), ('/bin/false', 'does not start'), (None, 'program')):
+        for program, path, sentence in (('controller', old, 'version 7 is unknown here'), ('controller', '/bin/false', 'does not start'),
+                                        ('controller', None, 'controller'), ('keeper', '/bin/false', 'cannot go on where'),
+                                        ('keeper', None, 'cannot run')):
             if path:
-                installed.install(path)
+                installed.install(program, path)
             else:
-                os.unlink(installed.path('program'))
+                os.unlink(installed.path(program))
             with pytest.raises(Refused, match=sentence):
                 installed.call('upgrade')
             count = len(rounds)
             until(lambda: len(rounds) > count + 5)      # pylint: disable=cell-var-from-loop
+            if program == 'controller' and not path:
+                installed.install('controller')
     assert status(installed) == before
     # Changes are not held up for ever.
     installed.call('add-namespace', index=0, namespace=installed.file_disk(2, 'b.raw', capacity=MIB))
     driver.write(0, b'b' * 512, nsid=2)
+    client.close()
+    installed.stop()
+
+
+def test_a_keeper_that_cannot_be_executed(installed):
+    """When it is too late to refuse: the controller is new, the keeper goes on."""
+    client, driver = drive(installed)
+    program = installed.path('script')
+    with open(program, 'w') as f:
+        f.write('#!/bin/sh\nrm "$0"\n')
+    with load(driver) as rounds:
+        installed.install('keeper', program)
+        inode = installed.install('controller')
+        with pytest.raises(Refused, match='the keeper is not'):
+            installed.call('upgrade')
+        count = len(rounds)
+        until(lambda: len(rounds) > count + 5)
+    assert program_of(status(installed)['pid']) == inode
+    kill(installed)
+    # Nothing stays open in what it starts.
+    for fd in os.listdir('/proc/%d/fd' % status(installed)['pid']):
+        assert 'virtnvme-keeper' not in os.readlink('/proc/%d/fd/%s' % (status(installed)['pid'], fd))
+    upgrade(installed)
+    driver.read(0, 512)
     client.close()
     installed.stop()

@@ -54,6 +54,7 @@ class Keeper:
             'controller_user': 'root', 'log_level': 7, 'controllers': [],
         }
         self.pid = 0
+        self.program = KEEPER
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -76,7 +77,7 @@ class Keeper:
         """Until it is ready, or Refused."""
         config_read, config_write = os.pipe()
         ready_read, ready_write = os.pipe()
-        with subprocess.Popen([KEEPER, '--config-fd=%d' % config_read, '--ready-fd=%d' % ready_write],
+        with subprocess.Popen([self.program, '--config-fd=%d' % config_read, '--ready-fd=%d' % ready_write],
                               pass_fds=(config_read, ready_write), stdin=subprocess.DEVNULL):
             os.close(config_read)
             os.close(ready_write)
