@@ -108,23 +108,60 @@ static const uint32_t *shadow_of(struct nvme_worker *worker)
 		       : NULL;
 }
 
+/* Store @value as event index, unless it is what was stored last. */
+static void set_event(struct nvme_worker *worker, unsigned index, uint32_t value, uint32_t *stored)
+{
+	struct nvme_host *host = worker->ctrl->host;
+	struct nvme_ring *page = &worker->events;
+
+	if (*stored == value)
+		return;
+	*stored = value;
+	nvme_host_write(host, worker->index, page->base + index * sizeof(value), &value,
+			sizeof(value));
+}
+
+/*
+ * Awake: keep the event index out of the guest's way. Just behind its doorbell it passes it only after
+ * a whole round, and twice a round it is put there again. Not the last entry: the driver compares
+ * modulo 65536, and its step around the end of the queue passes that one whatever it is.
+ */
+static void keep_behind(struct nvme_worker *worker, unsigned index, uint32_t value,
+			uint32_t entries, uint32_t *stored)
+{
+	uint32_t passed = value >= *stored ? value - *stored : value + entries - *stored;
+
+	if (*stored < entries && passed < entries / 2)
+		return;
+	if (access_page(worker, &worker->events, READ_ONCE(worker->ctrl->state->shadow.events),
+			NVME_HOST_WRITE) == NVME_RING_DIRECT)
+		set_event(worker, index, value ? value - 1 : entries - 2, stored);
+}
+
 static void sample_tail(struct nvme_sq *sq, uint32_t value)
 {
+	uint32_t entries = sq->state->entries;
+
 	if (value == sq->shadow)
 		return;
 	sq->shadow = value;
-	if (judge(sq->worker->ctrl, sq->id * 2, value, sq->state->entries))
-		STORE_RELEASE(sq->state->tail, value);
+	if (!judge(sq->worker->ctrl, sq->id * 2, value, entries))
+		return;
+	STORE_RELEASE(sq->state->tail, value);
+	keep_behind(sq->worker, sq->id * 2, value, entries, &sq->event);
 }
 
 static void sample_head(struct nvme_cq *cq, uint32_t value)
 {
+	uint32_t entries = cq->state->entries;
+
 	if (value == cq->shadow)
 		return;
 	cq->shadow = value;
-	if (!judge(cq->worker->ctrl, cq->id * 2 + 1, value, cq->state->entries))
+	if (!judge(cq->worker->ctrl, cq->id * 2 + 1, value, entries))
 		return;
 	STORE_RELEASE(cq->state->head, value);
+	keep_behind(cq->worker, cq->id * 2 + 1, value, entries, &cq->event);
 	if (!READ_ONCE(cq->worker->ctrl->msix))
 		nvme_interrupt_level(cq->worker);
 }
@@ -145,19 +182,6 @@ void nvme_doorbell_sample(struct nvme_worker *worker)
 		if (cq->id)
 			sample_head(cq, LOAD_ACQUIRE(shadow[cq->id * 2 + 1]));
 	}
-}
-
-/* Store @value as event index, unless it is what was stored last. */
-static void set_event(struct nvme_worker *worker, unsigned index, uint32_t value, uint32_t *stored)
-{
-	struct nvme_host *host = worker->ctrl->host;
-	struct nvme_ring *page = &worker->events;
-
-	if (*stored == value)
-		return;
-	*stored = value;
-	nvme_host_write(host, worker->index, page->base + index * sizeof(value), &value,
-			sizeof(value));
 }
 
 static void set_events(struct nvme_worker *worker)

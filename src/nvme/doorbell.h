@@ -18,8 +18,8 @@
  * new value passes that, it writes the register as well. The worker samples the values of its queues
  * at each poll, judges them as trapped ones, and puts them into the state, where the rest of the
  * controller finds them. A trapped write is a kick then and its value of no interest, as the guest
- * has stored it before. While the worker is awake, event indexes go stale, and the guest writes a
- * register only when it wraps past one. The admin queue has no shadow: no driver keeps one.
+ * has stored it before. While the worker is awake it keeps the event indexes
+ * behind the guest, which passes them never. The admin queue has no shadow: no driver keeps one.
  *
  * Not losing a doorbell. Store then kick on one side, and arm then look again on the other, are each
  * separated by a full fence, so that not both can miss the other's (Dekker). With shadow doorbells

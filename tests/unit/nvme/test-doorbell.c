@@ -59,6 +59,33 @@ static void sleepers_are_woken_and_no_others(void **state)
 	assert_false(machine_take(machine, 1, &completion));
 }
 
+/* From each place in the queue. */
+static void awake_no_register_is_needed_in_any_round(void **state)
+{
+	struct machine *machine = *state;
+	uint64_t page = machine_alloc(machine, 1);
+	struct machine_completion completion;
+
+	machine_shadow(machine);
+	for (unsigned start = 0; start < MACHINE_ENTRIES; start++) {
+		unsigned before;
+
+		assert_status(machine_execute(machine, 1, read_block(page)), 0);
+		machine_submit(machine, 1, read_block(page));
+		before = machine->trapped;
+		for (unsigned i = 0; i < 3 * MACHINE_ENTRIES; i++) {
+			while (machine_run_worker(machine, 0))
+				;
+			assert_true(machine_take(machine, 1, &completion));
+			machine_submit(machine, 1, read_block(page));
+		}
+		assert_int_equal(machine->trapped, before);
+		machine_run(machine);
+		assert_true(machine_take(machine, 1, &completion));
+		assert_status(machine_execute(machine, 1, read_block(page)), 0);
+	}
+}
+
 /* The guest rings while the worker falls asleep: it saw the old event index. */
 static uint64_t ring_page;
 
@@ -407,6 +434,7 @@ int main(void)
 #name " (two workers)", name, machine_setup_two_workers, machine_teardown, NULL    \
 	}
 	const struct CMUnitTest tests[] = {
+		test(awake_no_register_is_needed_in_any_round),
 		test(sleepers_are_woken_and_no_others),
 		test_two(sleepers_are_woken_and_no_others),
 		test(a_doorbell_while_falling_asleep_is_seen),
