@@ -410,9 +410,12 @@ static const struct vfio_user_device_ops device_ops = {
 static int server_readable(sd_event_source *source, int fd, uint32_t revents, void *opaque)
 {
 	struct device *device = opaque;
+	struct io_threads *threads = device->threads;
 
+	io_threads_hold_kicks(threads);
 	/* A lost connection is told by disconnected(). */
 	vfio_user_server_process(device->server);
+	io_threads_release_kicks(threads);
 	return 0;
 }
 

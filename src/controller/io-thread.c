@@ -12,14 +12,15 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "controller/mailbox.h"
+#include "controller/polling.h"
 
 /*
  * Theory of operation
  *
  * An I/O thread runs calls, polls its workers, gives the ring what they submitted and reaps what is
- * done, as long as any of that finds work. When nothing does, it spins a little if the recent gaps
- * between work were short (else it would pay two system calls and a wake-up for each), then it
- * sleeps in its ring without a timeout: an idle process never wakes up.
+ * done, as long as any of that finds work. When nothing does, it goes on looking for as long as it
+ * has learned that this pays (polling.h), then it sleeps in its ring without a timeout: an idle
+ * process never wakes up.
  *
  * Not losing a kick. The thread says `asleep`, then (full fence) looks once more at everything that
  * a kick could be about: the mailbox, and by nvme_worker_arm() the doorbells. A kicker stores its
@@ -36,11 +37,8 @@
 /* Depth of a ring: what all queues of a thread may usefully have in flight; more waits inside. */
 #define RING_DEPTH 256
 
-/* The longest spin, and so the longest expected gap for which spinning pays: about what a wake-up
- * costs. */
-#define SPIN_NS 20000
-/* Longer gaps count as this much, so that a burst after a long sleep is soon seen as one. */
-#define GAP_MAX_NS (8 * SPIN_NS)
+/* Rounds without work before the first look at the clock, which costs as much as a round. */
+#define ROUNDS 16
 
 struct io_thread {
 	struct io_threads *threads;
@@ -51,6 +49,7 @@ struct io_thread {
 	/* Written by others. */
 	struct mailbox calls __attribute__((aligned(64)));
 	bool asleep;
+	uint64_t kicked_at; /* 0: not since it was last looked at */
 	bool stop;
 	bool standing; /* own, read by the control thread */
 
@@ -61,13 +60,16 @@ struct io_thread {
 	/* The ring counts one mark at a time, and devices ask independently: who asks while it counts
 	 * waits for the next. */
 	struct io_part *marked, *to_mark;
-	uint64_t idle_since; /* 0: at work */
-	uint64_t gap_ns;     /* moving average of the time between work */
+	struct polling polling;
+	enum polling_for polling_for;
+	unsigned empty_rounds;
+	uint64_t idle_since; /* 0: at work, or idle for a few rounds only */
 };
 
 struct io_threads {
 	unsigned count;
 	enum block_ring_kind kind;
+	unsigned poll_max_us;
 	unsigned pause_depth; /* the control thread's */
 	bool paused;
 	pthread_mutex_t lock; /* only around the two conditions */
@@ -81,6 +83,9 @@ struct io_threads {
 };
 
 static __thread struct io_thread *current;
+static __thread struct io_threads *holder; /* whose kicks this thread holds back */
+static __thread uint32_t held_kicks;	   /* of which threads */
+_Static_assert(IO_THREADS_MAX <= 32, "held_kicks");
 
 static uint64_t now_ns(void)
 {
@@ -183,13 +188,35 @@ static void wake(struct io_thread *thread)
 {
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (READ_ONCE(thread->asleep) &&
-	    __atomic_exchange_n(&thread->asleep, false, __ATOMIC_RELAXED))
+	    __atomic_exchange_n(&thread->asleep, false, __ATOMIC_RELAXED)) {
+		WRITE_ONCE(thread->kicked_at, now_ns());
 		block_ring_kick(thread->ring);
+	}
 }
 
 void io_threads_kick(struct io_threads *threads, unsigned index)
 {
-	wake(&threads->thread[index]);
+	if (holder == threads)
+		held_kicks |= 1u << index;
+	else
+		wake(&threads->thread[index]);
+}
+
+void io_threads_hold_kicks(struct io_threads *threads)
+{
+	holder = threads;
+}
+
+void io_threads_release_kicks(struct io_threads *threads)
+{
+	uint32_t kicks = held_kicks;
+	unsigned i;
+
+	holder = NULL;
+	held_kicks = 0;
+	for (i = 0; kicks; i++, kicks >>= 1)
+		if (kicks & 1)
+			wake(&threads->thread[i]);
 }
 
 void io_threads_call(struct io_threads *threads, unsigned index, struct nvme_host_call *call)
@@ -255,24 +282,48 @@ static void io_thread_sleep(struct io_thread *thread)
 	WRITE_ONCE(thread->asleep, false);
 }
 
+/* What happened while we slept counts from when we were kicked: waking up takes its time, too. */
 static void end_of_gap(struct io_thread *thread)
 {
-	uint64_t gap;
+	uint64_t kicked_at;
 
+	thread->empty_rounds = 0;
 	if (!thread->idle_since)
 		return;
-	gap = MIN(now_ns() - thread->idle_since, (uint64_t)GAP_MAX_NS);
-	thread->gap_ns = (3 * thread->gap_ns + gap) / 4;
+	kicked_at = READ_ONCE(thread->kicked_at);
+	WRITE_ONCE(thread->kicked_at, 0);
+	if (kicked_at < thread->idle_since)
+		kicked_at = now_ns();
+	polling_learn(&thread->polling, thread->polling_for, kicked_at - thread->idle_since);
 	thread->idle_since = 0;
+}
+
+static enum polling_for what_to_wait_for(const struct io_thread *thread)
+{
+	unsigned i;
+
+	if (block_ring_in_flight(thread->ring))
+		return POLLING_FOR_DISK;
+	for (i = 0; i < thread->worker_count; i++)
+		if (nvme_worker_watches(thread->workers[i]))
+			return POLLING_FOR_GUEST;
+	return POLLING_FOR_MESSAGE;
 }
 
 static void idle(struct io_thread *thread)
 {
-	uint64_t now = now_ns();
+	uint64_t now;
 
+	if (!thread->empty_rounds++)
+		thread->polling_for = what_to_wait_for(thread);
+	if (thread->empty_rounds < ROUNDS && polling_time(&thread->polling, thread->polling_for)) {
+		relax();
+		return;
+	}
+	now = now_ns();
 	if (!thread->idle_since)
 		thread->idle_since = now;
-	if (thread->gap_ns < SPIN_NS && now - thread->idle_since < SPIN_NS)
+	if (now - thread->idle_since < polling_time(&thread->polling, thread->polling_for))
 		relax();
 	else
 		io_thread_sleep(thread);
@@ -325,7 +376,7 @@ static void *io_thread_main(void *opaque)
 	current = thread;
 	snprintf(name, sizeof(name), "io-%u", thread->index);
 	pthread_setname_np(pthread_self(), name);
-	thread->gap_ns = GAP_MAX_NS;
+	polling_init(&thread->polling, threads->poll_max_us);
 	thread->ring = block_ring_new(threads->kind, RING_DEPTH, &err);
 	pthread_mutex_lock(&threads->lock);
 	threads->started++;
@@ -455,7 +506,8 @@ static void stop_threads(struct io_threads *threads)
 	}
 }
 
-struct io_threads *io_threads_new(unsigned count, enum block_ring_kind kind, struct error **errp)
+struct io_threads *io_threads_new(unsigned count, enum block_ring_kind kind, unsigned poll_max_us,
+				  struct error **errp)
 {
 	struct io_threads *threads;
 	size_t size = sizeof(*threads) + count * sizeof(threads->thread[0]);
@@ -468,6 +520,7 @@ struct io_threads *io_threads_new(unsigned count, enum block_ring_kind kind, str
 	}
 	memset(threads, 0, size);
 	threads->kind = kind;
+	threads->poll_max_us = poll_max_us;
 	pthread_mutex_init(&threads->lock, NULL);
 	pthread_cond_init(&threads->stood, NULL);
 	pthread_cond_init(&threads->resumed, NULL);

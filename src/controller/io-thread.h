@@ -17,10 +17,12 @@ struct io_thread;
 
 /**
  * io_threads_new() - start @count threads (1 to IO_THREADS_MAX), running when this returns
+ * @poll_max_us: the longest that one without work polls before it sleeps, see polling.h
  *
  * Return: NULL with a sentence.
  */
-struct io_threads *io_threads_new(unsigned count, enum block_ring_kind kind, struct error **errp);
+struct io_threads *io_threads_new(unsigned count, enum block_ring_kind kind, unsigned poll_max_us,
+				  struct error **errp);
 
 /** io_threads_free() - end and join them; no workers are left and nothing is in flight */
 void io_threads_free(struct io_threads *threads);
@@ -34,6 +36,13 @@ void io_threads_call(struct io_threads *threads, unsigned index, struct nvme_hos
 /** io_threads_kick() - thread @index polls once more; any thread; no system call when it is awake
  */
 void io_threads_kick(struct io_threads *threads, unsigned index);
+
+/** io_threads_hold_kicks() - kicks by the calling thread wait for io_threads_release_kicks()
+ *
+ * For a batch of messages: doorbells that come together are found together, by one wake-up.
+ */
+void io_threads_hold_kicks(struct io_threads *threads);
+void io_threads_release_kicks(struct io_threads *threads);
 
 /** io_threads_control_fd() - readable when there are calls for the control thread: run
  * io_threads_run_control() */

@@ -8,9 +8,11 @@
 #include "base/i18n.h"
 #include "base/options.h"
 #include "controller/io-thread.h"
+#include "controller/polling.h"
 
 #define DEFAULT_QUEUES 4
 #define MAX_QUEUES     64
+#define MAX_POLL_US    1000000
 
 static int add_namespace(const char *value, void *target, struct error **errp)
 {
@@ -87,6 +89,9 @@ int controller_options_parse(int argc, char **argv, struct options *ret, struct 
 		  N_("serial number (derived from the socket's path)"), &ret->serial },
 		{ "io-threads", 't', OPTION_NUMBER, N_("N"), N_("threads that do I/O, 1 to 16 (1)"),
 		  &ret->io_threads },
+		{ "poll-max", 0, OPTION_NUMBER, N_("MICROSECONDS"),
+		  N_("look for more work for at most so long before sleeping (50)"),
+		  &ret->poll_max },
 		{ "io", 0, OPTION_CALL, N_("KIND"),
 		  N_("how images are accessed: auto, io_uring or threads (auto)"), &ret->ring,
 		  set_ring },
@@ -114,6 +119,7 @@ int controller_options_parse(int argc, char **argv, struct options *ret, struct 
 		.queues = DEFAULT_QUEUES,
 		.control_fd = ULONG_MAX,
 		.io_threads = 1,
+		.poll_max = POLLING_MAX_US,
 		.log_level = LOG_INFO,
 	};
 	r = options_parse(&program, argc, argv, &first, errp);

@@ -15,7 +15,7 @@ struct options {
 	unsigned long control_fd; /* under a keeper */
 	bool under_keeper;
 
-	unsigned long io_threads;
+	unsigned long io_threads, poll_max;
 	enum block_ring_kind ring;
 	const char *user;
 	unsigned long log_level;

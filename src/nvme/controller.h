@@ -207,6 +207,10 @@ bool nvme_worker_poll(struct nvme_worker *worker);
  */
 bool nvme_worker_arm(struct nvme_worker *worker);
 
+/** nvme_worker_watches() - does the guest leave its doorbells where a poll sees them, or are all brought
+ * by the control thread with a kick? */
+bool nvme_worker_watches(const struct nvme_worker *worker);
+
 /** nvme_worker_in_flight() - commands fetched and not completed */
 unsigned nvme_worker_in_flight(const struct nvme_worker *worker);
 

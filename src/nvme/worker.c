@@ -260,6 +260,11 @@ bool nvme_worker_arm(struct nvme_worker *worker)
 	return !has_work(worker);
 }
 
+bool nvme_worker_watches(const struct nvme_worker *worker)
+{
+	return LOAD_ACQUIRE(worker->ctrl->state->shadow.doorbells);
+}
+
 unsigned nvme_worker_in_flight(const struct nvme_worker *worker)
 {
 	return worker->in_flight;

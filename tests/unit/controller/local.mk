@@ -1,6 +1,7 @@
 CONTROLLER_TESTS = \
 	tests/unit/controller/test-io-thread \
 	tests/unit/controller/test-namespace-spec \
+	tests/unit/controller/test-polling \
 	tests/unit/controller/test-sandbox
 check_PROGRAMS += $(CONTROLLER_TESTS)
 TESTS += $(CONTROLLER_TESTS)
@@ -11,5 +12,7 @@ tests_unit_controller_test_io_thread_CPPFLAGS = $(CONTROLLER_TEST_CPPFLAGS)
 tests_unit_controller_test_io_thread_LDADD = src/libcontroller.a $(BLOCK_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS)
 tests_unit_controller_test_namespace_spec_CPPFLAGS = $(CONTROLLER_TEST_CPPFLAGS)
 tests_unit_controller_test_namespace_spec_LDADD = $(CONTROLLER_LIBS) $(CMOCKA_LIBS)
+tests_unit_controller_test_polling_CPPFLAGS = $(CONTROLLER_TEST_CPPFLAGS)
+tests_unit_controller_test_polling_LDADD = src/libcontroller.a $(BASE_LIBS) $(CMOCKA_LIBS)
 tests_unit_controller_test_sandbox_CPPFLAGS = $(CONTROLLER_TEST_CPPFLAGS)
 tests_unit_controller_test_sandbox_LDADD = $(CONTROLLER_LIBS) $(CMOCKA_LIBS)

@@ -10,6 +10,7 @@
 #include "block/backend.h"
 #include "block/ring.h"
 #include "controller/io-thread.h"
+#include "controller/polling.h"
 
 /*
  * The threads with workers of our own: a worker has work when `doorbell` is not what it has seen.
@@ -65,6 +66,11 @@ bool nvme_worker_poll(struct nvme_worker *worker)
 	return any;
 }
 
+bool nvme_worker_watches(const struct nvme_worker *worker)
+{
+	return true;
+}
+
 bool nvme_worker_arm(struct nvme_worker *worker)
 {
 	struct nvme_controller *ctrl = worker->ctrl;
@@ -105,7 +111,7 @@ static int setup(void **state)
 	alarm(20);
 	done = 0;
 	ctrl = calloc(1, sizeof(*ctrl));
-	threads = io_threads_new(2, BLOCK_RING_AUTO, NULL);
+	threads = io_threads_new(2, BLOCK_RING_AUTO, POLLING_MAX_US, NULL);
 	assert_non_null(threads);
 	io_threads_add(threads, &operation, ctrl, operation_done);
 	wait_done(1);
@@ -158,6 +164,23 @@ static void wakes_for_each_doorbell(void **state)
 		wait_seen();
 		for (j = 0; j < i % 300; j++)
 			READ_ONCE(ctrl->seen);
+	}
+}
+
+/* One wake-up for all of them. */
+static void held_kicks_come_in_the_end(void **state)
+{
+	unsigned i;
+
+	for (i = 0; i < 50; i++) {
+		let_it_sleep();
+		io_threads_hold_kicks(threads);
+		ring_doorbell();
+		ring_doorbell();
+		io_threads_release_kicks(threads);
+		wait_seen();
+		ring_doorbell();
+		wait_seen();
 	}
 }
 
@@ -481,6 +504,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(wakes_for_each_doorbell, setup, teardown),
+		cmocka_unit_test_setup_teardown(held_kicks_come_in_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_late_kick_is_not_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(calls_run_in_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_late_call_is_not_lost, setup, teardown),
