@@ -13,5 +13,6 @@ dist_doc_DATA = \
 	docs/architecture.md \
 	docs/control.md \
 	docs/limits.md \
+	docs/performance.md \
 	docs/reliability.md \
 	docs/threat-model.md
