@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Processes of ours die under a guest's verified I/O, and the guest does not notice.
 
-The long form: VIRTNVME_CRASH_KILLS=200 pytest tests/guest/test_crash.py::test_controller_killed_under_load (about 6 minutes)."""
+The long form: VIRTNVME_CRASH_KILLS=200 pytest tests/guest/test_crash.py::test_killed_and_upgraded_under_load (about 6 minutes):
+200 kills of the controller and 50 upgrades, each of which executes the keeper anew."""
 import json
 import os
 import random
 import signal
+import statistics
 import time
 
 from lab.guest import QemuGuest
 
 from conftest import IMAGES, complaints
-from test_keeper import RUN, devices, nothing_left, start_keeper
+from test_keeper import RUN, devices, nothing_left, refuse_migration, start_keeper
 
 KILLS = int(os.environ.get('VIRTNVME_CRASH_KILLS', '8'))
 SIZE = 64 << 20
@@ -81,27 +83,33 @@ def kill_one(host, signo=signal.SIGKILL):
     return 1
 
 
-def test_controller_killed_under_load(lab_host):
+def test_killed_and_upgraded_under_load(lab_host):
     start_keeper(lab_host, queues=4)
     noise = random.Random()
+    pauses = []
     with QemuGuest(lab_host, smp=4, extra_args=devices()) as guest:
         guest.exec(LOAD)
         kills = 0
         while kills < KILLS:
             time.sleep(noise.choice((0.05, 0.3, 1, 2)) * noise.random() + 0.4)
             kills += kill_one(lab_host)
-        # One that only stops for a while is waited for.
+            if kills % 4 == 0:
+                lab_host.wait_for(lambda: call(lab_host, 'status')['controller']['state'] == 'running', 'the successor')
+                pauses.append(call(lab_host, 'upgrade')['pause_us'] / 1000)
         lab_host.wait_for(lambda: call(lab_host, 'status')['controller']['state'] == 'running', 'the last successor')
-        generation = call(lab_host, 'status')['controller']['generation']
-        assert generation == kills + 1
+        status = call(lab_host, 'status')['controller']
+        assert (status['restarts'], status['generation']) == (kills, kills + len(pauses) + 1)
+        print(f'{kills} kills; {len(pauses)} upgrades, pauses of {statistics.median(pauses):.1f} ms, at most {max(pauses):.1f} ms')
+        # One that only stops for a while is waited for.
         pid = controller(lab_host)
         os.kill(pid, signal.SIGSTOP)
         time.sleep(3)
         os.kill(pid, signal.SIGCONT)
         assert guest.check('dd if=/dev/nvme0n1 of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null && echo alive', 30) == 'alive\n'
         end_load(guest)
-        assert call(lab_host, 'status')['controller']['generation'] == generation
+        assert call(lab_host, 'status')['controller']['generation'] == status['generation']
         judge(lab_host, guest)
+        refuse_migration(guest)
     lab_host.wait_for(lambda: nothing_left(lab_host), 'the end of the keeper')
 
 
