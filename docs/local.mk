@@ -14,5 +14,6 @@ dist_doc_DATA = \
 	docs/control.md \
 	docs/limits.md \
 	docs/performance.md \
+	docs/nvme.md \
 	docs/reliability.md \
 	docs/threat-model.md

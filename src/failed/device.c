@@ -28,7 +28,7 @@ static const uint32_t registers[] = {
 	[NVME_REG_CAP / 4] =
 		NVME_CAP_MQES(NVME_MAX_IO_ENTRIES - 1) | NVME_CAP_CQR | (uint32_t)NVME_CAP_TO(1),
 	[NVME_REG_CAP / 4 + 1] = NVME_CAP_CSS_NVM >> 32,
-	[NVME_REG_VS / 4] = NVME_VS_1_4,
+	[NVME_REG_VS / 4] = NVME_VS_2_0,
 	[NVME_REG_CSTS / 4] = NVME_CSTS_CFS,
 };
 

@@ -18,19 +18,20 @@ static void abort_command(struct nvme_request *request)
 
 static const struct {
 	uint8_t opcode;
+	uint8_t effects;
 	void (*execute)(struct nvme_request *request);
 } commands[] = {
-	{ NVME_ADMIN_DELETE_SQ, nvme_admin_delete_sq },
-	{ NVME_ADMIN_CREATE_SQ, nvme_admin_create_sq },
-	{ NVME_ADMIN_GET_LOG, nvme_log_pages_get },
-	{ NVME_ADMIN_DELETE_CQ, nvme_admin_delete_cq },
-	{ NVME_ADMIN_CREATE_CQ, nvme_admin_create_cq },
-	{ NVME_ADMIN_IDENTIFY, nvme_identify },
-	{ NVME_ADMIN_ABORT, abort_command },
-	{ NVME_ADMIN_SET_FEATURE, nvme_features_set },
-	{ NVME_ADMIN_GET_FEATURE, nvme_features_get },
-	{ NVME_ADMIN_ASYNC_EVENT, nvme_async_event_request },
-	{ NVME_ADMIN_DOORBELL_BUFFER, nvme_doorbell_config },
+	{ NVME_ADMIN_DELETE_SQ, NVME_SUPPORTED, nvme_admin_delete_sq },
+	{ NVME_ADMIN_CREATE_SQ, NVME_SUPPORTED, nvme_admin_create_sq },
+	{ NVME_ADMIN_GET_LOG, NVME_SUPPORTED, nvme_log_pages_get },
+	{ NVME_ADMIN_DELETE_CQ, NVME_SUPPORTED, nvme_admin_delete_cq },
+	{ NVME_ADMIN_CREATE_CQ, NVME_SUPPORTED, nvme_admin_create_cq },
+	{ NVME_ADMIN_IDENTIFY, NVME_SUPPORTED, nvme_identify },
+	{ NVME_ADMIN_ABORT, NVME_SUPPORTED, abort_command },
+	{ NVME_ADMIN_SET_FEATURE, NVME_SUPPORTED, nvme_features_set },
+	{ NVME_ADMIN_GET_FEATURE, NVME_SUPPORTED, nvme_features_get },
+	{ NVME_ADMIN_ASYNC_EVENT, NVME_SUPPORTED, nvme_async_event_request },
+	{ NVME_ADMIN_DOORBELL_BUFFER, NVME_SUPPORTED, nvme_doorbell_config },
 };
 
 nvme_status nvme_admin_parse(struct nvme_request *request)
@@ -44,4 +45,10 @@ nvme_status nvme_admin_parse(struct nvme_request *request)
 		}
 	}
 	return NVME_INVALID_OPCODE | NVME_DNR;
+}
+
+void nvme_admin_effects(uint32_t *effects)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		effects[commands[i].opcode] = commands[i].effects;
 }

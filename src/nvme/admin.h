@@ -8,6 +8,9 @@
  * ends with. */
 nvme_status nvme_admin_parse(struct nvme_request *request);
 
+/** nvme_admin_effects() - by opcode, for the log page */
+void nvme_admin_effects(uint32_t *effects);
+
 /*
  * The queue commands (admin-queues.c). Worker 0 judges them and writes the definition, the queue's
  * worker takes it over or lets go, worker 0 completes the command.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nvme/features.h"
 
+#include <time.h>
+
 #include "nvme/controller-private.h"
 #include "nvme/identify.h"
 
@@ -18,11 +20,32 @@ enum select {
 #define SENSOR(cdw11)	 (((cdw11) >> 16) & 15) /* 0: composite, 15: all */
 #define TYPE(cdw11)	 (((cdw11) >> 20) & 3)	/* 0: over, 1: under */
 
+/*
+ * Theory of operation
+ *
+ * Most features are one number each; a few come with data, which is read once into a buffer. None
+ * is saveable, so that the default is also what is saved. All are in the state: setting one twice is
+ * the same as setting it once.
+ */
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+}
+
+#define TIMESTAMP_SET	 1u
+#define TIMESTAMP_ORIGIN (1u << 1) /* of the byte behind the time: set by the host */
+#define TIMESTAMP_BYTES	 6
+
 void nvme_features_reset(struct nvme_state_features *features)
 {
 	*features = (struct nvme_state_features){
 		.over_temperature = NVME_WARNING_TEMPERATURE,
 		.write_cache = 1,
+		.timestamp = now_ms() << 1, /* it is 0 now */
 	};
 }
 
@@ -80,6 +103,71 @@ static uint32_t *threshold(struct nvme_state_features *features, uint32_t cdw11,
 	}
 }
 
+/* How many bytes of data a feature comes with; 0: none. */
+static size_t data_bytes(const struct nvme_command *command)
+{
+	switch (command->cdw10 & 0xff) {
+	case NVME_FEATURE_TIMESTAMP:
+		return 8;
+	case NVME_FEATURE_HOST_BEHAVIOR:
+		return NVME_HOST_BEHAVIOR_BYTES;
+	case NVME_FEATURE_HOST_ID:
+		return command->cdw11 & NVME_HOST_ID_EXTENDED ? 16 : 8;
+	default:
+		return 0;
+	}
+}
+
+static nvme_result get_data(struct nvme_request *request,
+			    const struct nvme_state_features *features, size_t bytes)
+{
+	uint8_t data[NVME_HOST_BEHAVIOR_BYTES] = { 0 };
+	uint64_t now;
+
+	switch (request->command.cdw10 & 0xff) {
+	case NVME_FEATURE_TIMESTAMP:
+		now = now_ms() - (features->timestamp >> 1);
+		memcpy(data, &now, TIMESTAMP_BYTES);
+		data[TIMESTAMP_BYTES] = features->timestamp & TIMESTAMP_SET ? TIMESTAMP_ORIGIN : 0;
+		break;
+	case NVME_FEATURE_HOST_BEHAVIOR:
+		memcpy(data, features->host_behavior, sizeof(features->host_behavior));
+		break;
+	case NVME_FEATURE_HOST_ID:
+		memcpy(data, features->host_id, bytes);
+		break;
+	}
+	return nvme_data_pointer_reply(request, data, bytes);
+}
+
+static nvme_result set_data(struct nvme_request *request, struct nvme_state_features *features,
+			    size_t bytes)
+{
+	uint8_t data[NVME_HOST_BEHAVIOR_BYTES];
+	nvme_result result = nvme_data_pointer_fetch(request, data, bytes);
+	uint64_t then = 0;
+
+	if (result)
+		return result;
+	switch (request->command.cdw10 & 0xff) {
+	case NVME_FEATURE_TIMESTAMP:
+		memcpy(&then, data, TIMESTAMP_BYTES);
+		NVME_STORE(features->timestamp, (now_ms() - then) << 1 | TIMESTAMP_SET);
+		break;
+	case NVME_FEATURE_HOST_BEHAVIOR:
+		for (size_t i = 0; i < sizeof(features->host_behavior); i++)
+			if (data[i] > 1)
+				return nvme_invalid_field(request, prp1);
+		memcpy(features->host_behavior, data, sizeof(features->host_behavior));
+		break;
+	case NVME_FEATURE_HOST_ID:
+		memset(features->host_id, 0, sizeof(features->host_id));
+		memcpy(features->host_id, data, bytes);
+		break;
+	}
+	return 0;
+}
+
 static uint64_t *vector_word(struct nvme_state_features *features, unsigned vector)
 {
 	return &features->vectors_uncoalesced[vector / 64];
@@ -115,31 +203,46 @@ static nvme_status get(struct nvme_request *request, struct nvme_state_features 
 	return 0;
 }
 
+static nvme_result get_from(struct nvme_request *request, struct nvme_state_features *features)
+{
+	size_t bytes = data_bytes(&request->command);
+
+	return bytes ? get_data(request, features, bytes) : get(request, features);
+}
+
+/* What may be set, and nothing is transferred. */
+static nvme_status get_supported(struct nvme_request *request, struct nvme_state_features *features)
+{
+	nvme_status status = data_bytes(&request->command) ? 0 : get(request, features);
+
+	request->result = CHANGEABLE;
+	return status;
+}
+
 void nvme_features_get(struct nvme_request *request)
 {
 	struct nvme_state_features defaults;
 	struct nvme_state_features *current = &request->worker->ctrl->state->features;
-	nvme_status status;
+	nvme_result result;
 
 	nvme_features_reset(&defaults);
 	switch (request->command.cdw10 >> 8 & 7) {
 	case SELECT_CURRENT:
-		status = get(request, current);
+		result = get_from(request, current);
 		break;
 	case SELECT_DEFAULT:
 	case SELECT_SAVED: /* nothing was ever saved: section 5.15 says the default then */
-		status = get(request, &defaults);
+		result = get_from(request, &defaults);
 		break;
 	case SELECT_SUPPORTED:
-		status = get(request, current);
-		request->result = CHANGEABLE;
+		result = get_supported(request, current);
 		break;
 	default:
-		status = nvme_invalid_field(request, cdw10);
+		result = nvme_invalid_field(request, cdw10);
 	}
-	if (status)
+	if (result)
 		request->result = 0;
-	nvme_request_complete(request, status);
+	nvme_request_finish(request, result);
 }
 
 /* Section 5.21.1.7: once, and before there are any I/O queues. */
@@ -204,11 +307,27 @@ static nvme_status set(struct nvme_request *request)
 
 void nvme_features_set(struct nvme_request *request)
 {
-	nvme_status status;
+	size_t bytes = data_bytes(&request->command);
+	nvme_result result;
 
 	if (request->command.cdw10 & NVME_FEATURE_SAVE)
-		status = NVME_FEATURE_NOT_SAVEABLE | NVME_DNR;
+		result = NVME_FEATURE_NOT_SAVEABLE | NVME_DNR;
+	else if (bytes)
+		result = set_data(request, &request->worker->ctrl->state->features, bytes);
 	else
-		status = set(request);
-	nvme_request_complete(request, status);
+		result = set(request);
+	nvme_request_finish(request, result);
+}
+
+void nvme_features_effects(uint32_t *effects)
+{
+	static const uint8_t others[] = { NVME_FEATURE_TEMPERATURE,   NVME_FEATURE_QUEUES,
+					  NVME_FEATURE_VECTOR,	      NVME_FEATURE_TIMESTAMP,
+					  NVME_FEATURE_HOST_BEHAVIOR, NVME_FEATURE_HOST_ID };
+	struct nvme_state_features unused;
+	uint32_t bits;
+
+	for (unsigned id = 0; id < 256; id++)
+		if (number(&unused, id, &bits) || memchr(others, id, sizeof(others)))
+			effects[id] = NVME_SUPPORTED | NVME_SCOPE_CONTROLLER;
 }

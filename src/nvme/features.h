@@ -11,4 +11,7 @@ void nvme_features_reset(struct nvme_state_features *features);
 void nvme_features_get(struct nvme_request *request);
 void nvme_features_set(struct nvme_request *request);
 
+/** nvme_features_effects() - by feature, for the log page */
+void nvme_features_effects(uint32_t *effects);
+
 #endif

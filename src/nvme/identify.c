@@ -14,6 +14,8 @@ union page {
 	uint32_t nsids[PAGE_BYTES / sizeof(uint32_t)];
 	struct nvme_identify_controller controller;
 	struct nvme_identify_namespace namespace;
+	struct nvme_identify_independent independent;
+	uint64_t command_sets[512];
 };
 
 void nvme_identify_pad(char *field, size_t size, const char *text)
@@ -47,14 +49,15 @@ static void identify_controller(const struct nvme_controller *ctrl,
 	id->rab = 5;
 	id->mdts = NVME_MDTS_SHIFT;
 	id->cntlid = ctrl->config.cntlid;
-	id->ver = NVME_VS_1_4;
+	id->ver = NVME_VS_2_0;
 	id->oaes = NVME_OAES_NAMESPACE;
+	id->ctratt = NVME_CTRATT_HOST_ID;
 	id->cntrltype = NVME_CNTRLTYPE_IO;
 	id->oacs = NVME_OACS_DOORBELL_BUFFER;
 	id->acl = 3;
 	id->aerl = NVME_MAX_ASYNC_EVENTS - 1;
 	id->frmw = NVME_FRMW_SLOTS(1) | NVME_FRMW_SLOT1_READ_ONLY;
-	id->lpa = NVME_LPA_EXTENDED;
+	id->lpa = NVME_LPA_EFFECTS | NVME_LPA_EXTENDED | NVME_LPA_SUPPORTED;
 	id->elpe = NVME_ERROR_LOG_ENTRIES - 1;
 	id->wctemp = NVME_WARNING_TEMPERATURE;
 	id->cctemp = NVME_CRITICAL_TEMPERATURE;
@@ -62,7 +65,8 @@ static void identify_controller(const struct nvme_controller *ctrl,
 	id->cqes = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;
 	id->nn = NVME_MAX_NAMESPACES;
 	/* Of every namespace, whatever its image can do: a guest looks once. */
-	id->oncs = NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES | NVME_ONCS_SAVE_SELECT;
+	id->oncs = NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES | NVME_ONCS_SAVE_SELECT |
+		   NVME_ONCS_TIMESTAMP;
 	/* A guest looks once, and a namespace with a volatile cache may be attached later: without
 	 * this bit it would never be flushed. */
 	id->vwc = NVME_VWC_PRESENT | NVME_VWC_FLUSH_ALL_REFUSED;
@@ -90,6 +94,13 @@ static void identify_namespace(const struct nvme_namespace *ns, struct nvme_iden
 	id->lbaf[0].data_shift = ns->block_shift;
 }
 
+static void identify_independent(const struct nvme_namespace *ns,
+				 struct nvme_identify_independent *id)
+{
+	id->nsattr = ns->read_only ? NVME_NSATTR_WRITE_PROTECTED : 0;
+	id->nstat = NVME_NSTAT_READY;
+}
+
 static void identify_active(struct nvme_controller *ctrl, uint32_t after, uint32_t *list)
 {
 	for (uint32_t nsid = 1; nsid <= NVME_MAX_NAMESPACES; nsid++)
@@ -107,43 +118,87 @@ static uint8_t *add_descriptor(uint8_t *at, uint8_t type, const uint8_t *id, uin
 
 static void identify_descriptors(const struct nvme_namespace *ns, uint8_t *at)
 {
-	static const uint8_t none[sizeof(ns->eui64)];
+	static const uint8_t none[sizeof(ns->eui64)], nvm_command_set;
 
 	if (memcmp(ns->eui64, none, sizeof(none)))
 		at = add_descriptor(at, NVME_NIDT_EUI64, ns->eui64, sizeof(ns->eui64));
 	at = add_descriptor(at, NVME_NIDT_NGUID, ns->nguid, sizeof(ns->nguid));
-	add_descriptor(at, NVME_NIDT_UUID, ns->uuid, sizeof(ns->uuid));
+	at = add_descriptor(at, NVME_NIDT_UUID, ns->uuid, sizeof(ns->uuid));
+	add_descriptor(at, NVME_NIDT_COMMAND_SET, &nvm_command_set, sizeof(nvm_command_set));
+}
+
+/* Of one namespace, zeroes when it is not active. */
+static nvme_status fill_namespace(struct nvme_request *request, unsigned cns, union page *page)
+{
+	uint32_t nsid = request->command.nsid;
+	const struct nvme_namespace *ns = nvme_namespace_find(request->worker->ctrl, nsid);
+
+	if (!nsid || nsid > NVME_MAX_NAMESPACES)
+		return NVME_INVALID_NAMESPACE | NVME_DNR;
+	if (ns && (cns == NVME_CNS_NAMESPACE || cns == NVME_CNS_ALLOCATED_NAMESPACE))
+		identify_namespace(ns, &page->namespace);
+	else if (ns && cns == NVME_CNS_INDEPENDENT_NAMESPACE)
+		identify_independent(ns, &page->independent);
+	else if (ns && cns == NVME_CNS_DESCRIPTORS)
+		identify_descriptors(ns, page->bytes);
+	else if (cns == NVME_CNS_DESCRIPTORS)
+		return nvme_invalid_field(request, nsid);
+	return 0;
+}
+
+static nvme_status fill_list(struct nvme_request *request, union page *page)
+{
+	if (request->command.nsid >= NVME_NSID_ALL - 1)
+		return NVME_INVALID_NAMESPACE | NVME_DNR;
+	identify_active(request->worker->ctrl, request->command.nsid, page->nsids);
+	return 0;
+}
+
+static nvme_status fill_command_sets(struct nvme_request *request, union page *page)
+{
+	unsigned cntid = NVME_IDENTIFY_CNTID(request->command.cdw10);
+
+	if (cntid != NVME_CNTID_SELF && cntid != request->worker->ctrl->config.cntlid)
+		return nvme_invalid_field(request, cdw10);
+	page->command_sets[0] = 1; /* the NVM command set */
+	return 0;
+}
+
+/* All that is asked about one command set is asked about NVM, which is 0. */
+static nvme_status judge_command_set(struct nvme_request *request)
+{
+	if (!NVME_IDENTIFY_CSI(request->command.cdw11))
+		return 0;
+	return nvme_request_invalid_field(request, offsetof(struct nvme_command, cdw11) + 3);
 }
 
 static nvme_status fill(struct nvme_request *request, union page *page)
 {
-	struct nvme_controller *ctrl = request->worker->ctrl;
-	uint32_t nsid = request->command.nsid;
-	struct nvme_namespace *ns = nvme_namespace_find(ctrl, nsid);
-	bool possible = nsid && nsid <= NVME_MAX_NAMESPACES;
+	unsigned cns = NVME_IDENTIFY_CNS(request->command.cdw10);
+	nvme_status status;
 
-	switch (request->command.cdw10 & 0xff) {
+	switch (cns) {
 	case NVME_CNS_CONTROLLER:
-		identify_controller(ctrl, &page->controller);
+		identify_controller(request->worker->ctrl, &page->controller);
 		return 0;
+	case NVME_CNS_NVM_CONTROLLER: /* zeroes: no limits */
+		return judge_command_set(request);
+	case NVME_CNS_NVM_NAMESPACE: /* zeroes: no protection information */
+		status = judge_command_set(request);
+		return status ? status : fill_namespace(request, cns, page);
 	case NVME_CNS_NAMESPACE:
-		if (!possible)
-			return NVME_INVALID_NAMESPACE | NVME_DNR;
-		if (ns) /* else zeroes: not active */
-			identify_namespace(ns, &page->namespace);
-		return 0;
-	case NVME_CNS_ACTIVE_LIST:
-		if (nsid >= NVME_NSID_ALL - 1)
-			return NVME_INVALID_NAMESPACE | NVME_DNR;
-		identify_active(ctrl, nsid, page->nsids);
-		return 0;
 	case NVME_CNS_DESCRIPTORS:
-		if (!possible)
-			return NVME_INVALID_NAMESPACE | NVME_DNR;
-		if (!ns)
-			return nvme_invalid_field(request, nsid);
-		identify_descriptors(ns, page->bytes);
-		return 0;
+	case NVME_CNS_INDEPENDENT_NAMESPACE:
+	case NVME_CNS_ALLOCATED_NAMESPACE:
+		return fill_namespace(request, cns, page);
+	case NVME_CNS_NVM_ACTIVE_LIST:
+		status = judge_command_set(request);
+		return status ? status : fill_list(request, page);
+	case NVME_CNS_ACTIVE_LIST:
+	case NVME_CNS_ALLOCATED_LIST: /* what is there is attached */
+		return fill_list(request, page);
+	case NVME_CNS_COMMAND_SETS:
+		return fill_command_sets(request, page);
 	default:
 		return nvme_invalid_field(request, cdw10);
 	}

@@ -229,22 +229,40 @@ static nvme_status parse_write_zeroes(struct nvme_request *request)
 	return 0;
 }
 
+static nvme_status parse_read(struct nvme_request *request)
+{
+	return parse_blocks(request, BLOCK_READ);
+}
+
+static nvme_status parse_write(struct nvme_request *request)
+{
+	return parse_blocks(request, BLOCK_WRITE);
+}
+
+static const struct {
+	uint8_t opcode;
+	uint8_t effects;
+	nvme_status (*parse)(struct nvme_request *request);
+} commands[] = {
+	{ NVME_IO_FLUSH, NVME_SUPPORTED, parse_flush },
+	{ NVME_IO_WRITE, NVME_SUPPORTED | NVME_EFFECT_CONTENT, parse_write },
+	{ NVME_IO_READ, NVME_SUPPORTED, parse_read },
+	{ NVME_IO_WRITE_ZEROES, NVME_SUPPORTED | NVME_EFFECT_CONTENT, parse_write_zeroes },
+	{ NVME_IO_DATASET_MANAGEMENT, NVME_SUPPORTED | NVME_EFFECT_CONTENT, nvme_dataset_parse },
+};
+
 nvme_status nvme_io_parse(struct nvme_request *request)
 {
 	if (request->command.flags & (NVME_COMMAND_FUSE | NVME_COMMAND_PSDT))
 		return nvme_invalid_field(request, flags);
-	switch (request->command.opcode) {
-	case NVME_IO_FLUSH:
-		return parse_flush(request);
-	case NVME_IO_WRITE:
-		return parse_blocks(request, BLOCK_WRITE);
-	case NVME_IO_READ:
-		return parse_blocks(request, BLOCK_READ);
-	case NVME_IO_WRITE_ZEROES:
-		return parse_write_zeroes(request);
-	case NVME_IO_DATASET_MANAGEMENT:
-		return nvme_dataset_parse(request);
-	default:
-		return NVME_INVALID_OPCODE | NVME_DNR;
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (commands[i].opcode == request->command.opcode)
+			return commands[i].parse(request);
+	return NVME_INVALID_OPCODE | NVME_DNR;
+}
+
+void nvme_io_effects(uint32_t *effects)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		effects[commands[i].opcode] = commands[i].effects;
 }

@@ -8,6 +8,9 @@
  * with. */
 nvme_status nvme_io_parse(struct nvme_request *request);
 
+/** nvme_io_effects() - by opcode, for the log page */
+void nvme_io_effects(uint32_t *effects);
+
 /** nvme_io_hold_namespace() - the command's, in request->ns until it ends. 0 or the status. */
 nvme_status nvme_io_hold_namespace(struct nvme_request *request);
 

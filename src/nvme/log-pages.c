@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nvme/log-pages.h"
 
+#include "nvme/admin.h"
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
+#include "nvme/features.h"
 #include "nvme/identify.h"
+#include "nvme/io.h"
 
 /* The longest page, and longer than MDTS allows nothing is asked for. */
 #define MAX_PAGE 4096
@@ -20,7 +23,8 @@ nvme_status nvme_log_pages_add_error(const struct nvme_request *request, nvme_st
 	const struct nvme_command *command = &request->command;
 	uint64_t number = __atomic_add_fetch(&state->error_count, 1, __ATOMIC_RELAXED);
 	uint64_t *slot = state->errors[number % NVME_ERROR_LOG_ENTRIES], words[8];
-	bool has_lba = request->sq->id && command->opcode != NVME_IO_FLUSH;
+	bool has_lba = request->sq->id && command->opcode != NVME_IO_FLUSH &&
+		       command->opcode != NVME_IO_DATASET_MANAGEMENT;
 	const struct nvme_error_entry entry = {
 		.sqid = request->sq->id,
 		.cid = command->cid,
@@ -141,9 +145,27 @@ static size_t page_size(uint8_t id)
 		return sizeof(struct nvme_firmware_log);
 	case NVME_LOG_CHANGED_NAMESPACES:
 		return NVME_CHANGED_NAMESPACES_MAX * sizeof(uint32_t);
+	case NVME_LOG_SUPPORTED:
+	case NVME_LOG_FEATURES:
+		return 256 * sizeof(uint32_t);
+	case NVME_LOG_EFFECTS:
+		return sizeof(struct nvme_effects_log);
 	default:
 		return 0;
 	}
+}
+
+static void supported_page(uint32_t *page)
+{
+	for (unsigned id = 0; id < 256; id++)
+		if (page_size(id))
+			page[id] = NVME_SUPPORTED;
+}
+
+static void effects_page(struct nvme_effects_log *effects)
+{
+	nvme_admin_effects(effects->admin);
+	nvme_io_effects(effects->io);
 }
 
 static void fill(struct nvme_controller *ctrl, uint8_t id, bool retain, void *page)
@@ -152,6 +174,9 @@ static void fill(struct nvme_controller *ctrl, uint8_t id, bool retain, void *pa
 	if (!retain)
 		nvme_async_event_log_read(ctrl, id);
 	switch (id) {
+	case NVME_LOG_SUPPORTED:
+		supported_page(page);
+		break;
 	case NVME_LOG_ERROR:
 		error_page(ctrl->state, page);
 		break;
@@ -163,6 +188,12 @@ static void fill(struct nvme_controller *ctrl, uint8_t id, bool retain, void *pa
 		break;
 	case NVME_LOG_CHANGED_NAMESPACES:
 		changed_page(ctrl->state, page, retain);
+		break;
+	case NVME_LOG_EFFECTS:
+		effects_page(page);
+		break;
+	case NVME_LOG_FEATURES:
+		nvme_features_effects(page);
 		break;
 	}
 }
@@ -180,6 +211,10 @@ static nvme_status judge(struct nvme_request *request, uint64_t bytes, uint64_t 
 		return nvme_invalid_field(request, nsid);
 	if (bytes > NVME_MAX_TRANSFER)
 		return nvme_invalid_field(request, cdw10);
+	/* The index of an entry as offset, or another command set. */
+	if ((command->cdw14 & NVME_LOG_INDEX_OFFSET) ||
+	    (id == NVME_LOG_EFFECTS && NVME_LOG_CSI(command->cdw14)))
+		return nvme_invalid_field(request, cdw14);
 	if (offset % sizeof(uint32_t) || offset > size)
 		return nvme_invalid_field(request, cdw12);
 	return 0;

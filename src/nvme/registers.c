@@ -12,7 +12,7 @@
 static uint64_t capabilities(void)
 {
 	return NVME_CAP_MQES(NVME_MAX_IO_ENTRIES - 1) | NVME_CAP_CQR | NVME_CAP_TO(NVME_TIMEOUT) |
-	       NVME_CAP_CSS_NVM;
+	       NVME_CAP_CSS_NVM | NVME_CAP_CRWMS;
 }
 
 static uint32_t read_dword(const struct nvme_controller *ctrl, uint64_t offset)
@@ -25,7 +25,7 @@ static uint32_t read_dword(const struct nvme_controller *ctrl, uint64_t offset)
 	case NVME_REG_CAP + 4:
 		return capabilities() >> 32;
 	case NVME_REG_VS:
-		return NVME_VS_1_4;
+		return NVME_VS_2_0;
 	case NVME_REG_INTMS:
 	case NVME_REG_INTMC:
 		return registers->intms;
@@ -43,6 +43,8 @@ static uint32_t read_dword(const struct nvme_controller *ctrl, uint64_t offset)
 		return registers->acq;
 	case NVME_REG_ACQ + 4:
 		return registers->acq >> 32;
+	case NVME_REG_CRTO:
+		return NVME_CRTO_CRWMT(NVME_TIMEOUT);
 	default:
 		return 0;
 	}

@@ -5,8 +5,9 @@
 #include "base/util.h"
 
 /*
- * Names, numbers and layouts of the NVM Express base specification 1.4 and its NVM command set, as
- * far as they are used here. Nothing in this file is ours to choose.
+ * Names, numbers and layouts of the NVM Express base specification and its NVM command set, as far as
+ * they are used here. Sections and figures are those of 1.4, which has both in one document; what came
+ * with 2.0 says so. Nothing in this file is ours to choose.
  */
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -23,13 +24,17 @@
 #define NVME_REG_AQA	      0x24
 #define NVME_REG_ASQ	      0x28 /* 64 bits */
 #define NVME_REG_ACQ	      0x30 /* 64 bits */
+#define NVME_REG_CRTO	      0x68
 
 #define NVME_CAP_MQES(x)      ((uint64_t)(x))
 #define NVME_CAP_CQR	      (1ULL << 16)
 #define NVME_CAP_TO(x)	      ((uint64_t)(x) << 24) /* in 500 ms */
 #define NVME_CAP_CSS_NVM      (1ULL << 37)
+#define NVME_CAP_CRWMS	      (1ULL << 59) /* CRTO says how long with media means */
 
-#define NVME_VS_1_4	      0x00010400
+#define NVME_VS_2_0	      0x00020000
+
+#define NVME_CRTO_CRWMT(x)    ((uint32_t)(x)) /* in 500 ms */
 
 #define NVME_CC_EN	      (1u << 0)
 #define NVME_CC_CSS(cc)	      (((cc) >> 4) & 7)
@@ -179,18 +184,41 @@ enum {
 	NVME_FEATURE_VECTOR = 0x09,
 	NVME_FEATURE_WRITE_ATOMICITY = 0x0a,
 	NVME_FEATURE_ASYNC_EVENT = 0x0b,
+	NVME_FEATURE_TIMESTAMP = 0x0e,
+	NVME_FEATURE_HOST_BEHAVIOR = 0x16,
+	NVME_FEATURE_HOST_ID = 0x81,
 };
 
 #define NVME_FEATURE_SAVE	  (1u << 31) /* Set Features, cdw10 */
-#define NVME_EVENT_NAMESPACE_MASK (1u << 8)  /* feature 0Bh: namespace attribute notices */
+#define NVME_HOST_ID_EXTENDED	  (1u << 0)  /* cdw11: 128 bits */
+#define NVME_HOST_BEHAVIOR_BYTES  512
+#define NVME_EVENT_NAMESPACE_MASK (1u << 8) /* feature 0Bh: namespace attribute notices */
 
 /* Log pages, section 5.14.1 */
 enum {
+	NVME_LOG_SUPPORTED = 0x00, /* 2.0 */
 	NVME_LOG_ERROR = 0x01,
 	NVME_LOG_SMART = 0x02,
 	NVME_LOG_FIRMWARE = 0x03,
 	NVME_LOG_CHANGED_NAMESPACES = 0x04,
+	NVME_LOG_EFFECTS = 0x05,
+	NVME_LOG_FEATURES = 0x12, /* 2.0 */
 };
+
+#define NVME_LOG_INDEX_OFFSET  (1u << 23) /* cdw14, 2.0: the offset counts entries */
+#define NVME_LOG_CSI(cdw14)    ((cdw14) >> 24)
+
+#define NVME_SUPPORTED	       (1u << 0)  /* an entry of pages 00h, 05h and 12h */
+#define NVME_EFFECT_CONTENT    (1u << 1)  /* page 05h: blocks may change; 12h: user data */
+#define NVME_EFFECT_CAPABILITY (1u << 4)  /* 05h, 12h: what the controller can do may change */
+#define NVME_SCOPE_CONTROLLER  (1u << 21) /* 12h */
+
+struct nvme_effects_log {
+	uint32_t admin[256];
+	uint32_t io[256];
+	uint8_t reserved2048[2048];
+};
+_Static_assert(sizeof(struct nvme_effects_log) == 4096, "figure 202");
 
 #define NVME_LOG_RAE (1u << 15) /* Get Log Page, cdw10: retain asynchronous event */
 
@@ -265,7 +293,37 @@ enum {
 	NVME_CNS_CONTROLLER = 0x01,
 	NVME_CNS_ACTIVE_LIST = 0x02,
 	NVME_CNS_DESCRIPTORS = 0x03,
+	NVME_CNS_NVM_NAMESPACE = 0x05, /* from here on 2.0, of a command set */
+	NVME_CNS_NVM_CONTROLLER = 0x06,
+	NVME_CNS_NVM_ACTIVE_LIST = 0x07,
+	NVME_CNS_INDEPENDENT_NAMESPACE = 0x08,
+	NVME_CNS_ALLOCATED_LIST = 0x10,
+	NVME_CNS_ALLOCATED_NAMESPACE = 0x11,
+	NVME_CNS_COMMAND_SETS = 0x1c,
 };
+
+#define NVME_IDENTIFY_CNS(cdw10)   ((cdw10)&0xff)
+#define NVME_IDENTIFY_CNTID(cdw10) ((cdw10) >> 16)
+#define NVME_IDENTIFY_CSI(cdw11)   ((cdw11) >> 24)
+#define NVME_CNTID_SELF		   0xffff
+
+/* 2.0, base specification: what every command set's namespaces have */
+struct nvme_identify_independent {
+	uint8_t nsfeat;
+	uint8_t nmic;
+	uint8_t rescap;
+	uint8_t fpi;
+	uint32_t anagrpid;
+	uint8_t nsattr;
+	uint8_t reserved9;
+	uint16_t nvmsetid;
+	uint16_t endgid;
+	uint8_t nstat;
+	uint8_t reserved15[4081];
+};
+_Static_assert(sizeof(struct nvme_identify_independent) == 4096, "figure 280 of 2.0");
+
+#define NVME_NSTAT_READY (1u << 0)
 
 struct nvme_power_state {
 	uint16_t max_power; /* centiwatts */
@@ -340,12 +398,16 @@ _Static_assert(offsetof(struct nvme_identify_controller, psd) == 2048, "figure 2
 #define NVME_OACS_DOORBELL_BUFFER  (1u << 8)
 #define NVME_OAES_NAMESPACE	   (1u << 8)
 #define NVME_CNTRLTYPE_IO	   1
+#define NVME_LPA_EFFECTS	   (1u << 1)
 #define NVME_LPA_EXTENDED	   (1u << 2) /* length and offset of Get Log Page in full */
+#define NVME_LPA_SUPPORTED	   (1u << 5) /* 2.0: pages 00h and 12h */
 #define NVME_FRMW_SLOT1_READ_ONLY  (1u << 0)
 #define NVME_FRMW_SLOTS(n)	   ((n) << 1)
 #define NVME_ONCS_DATASET	   (1u << 2)
 #define NVME_ONCS_WRITE_ZEROES	   (1u << 3)
 #define NVME_ONCS_SAVE_SELECT	   (1u << 4)
+#define NVME_ONCS_TIMESTAMP	   (1u << 6)
+#define NVME_CTRATT_HOST_ID	   (1u << 0) /* of 128 bits */
 #define NVME_VWC_PRESENT	   (1u << 0)
 #define NVME_VWC_FLUSH_ALL_REFUSED (2u << 1)
 
@@ -409,6 +471,7 @@ enum {
 	NVME_NIDT_EUI64 = 1,
 	NVME_NIDT_NGUID = 2,
 	NVME_NIDT_UUID = 3,
+	NVME_NIDT_COMMAND_SET = 4, /* 2.0 */
 };
 
 #endif

@@ -114,6 +114,11 @@ struct nvme_state_features {
 	uint32_t async_event;
 	uint32_t padding;
 	uint64_t vectors_uncoalesced[NVME_MAX_QUEUES / 64 + 1];
+	/* The guest's clock: what CLOCK_REALTIME is ahead of it, in ms, shifted by one; bit 0: it was
+	 * set by the guest. */
+	uint64_t timestamp;
+	uint64_t host_id[2];
+	uint8_t host_behavior[8]; /* those bytes that are defined */
 };
 
 /* Doorbell Buffer Config: a page each, addresses in the guest. */
@@ -172,7 +177,7 @@ struct nvme_state {
 	uint64_t errors[NVME_ERROR_LOG_ENTRIES][8]; /* struct nvme_error_entry */
 	struct nvme_state_counters retired;	    /* of namespaces that are gone */
 	struct nvme_state_counters counters[NVME_MAX_WORKERS][NVME_MAX_NAMESPACES];
-	uint64_t padding[5];
+	uint64_t padding[1];
 
 	/* Of whole cache lines. */
 	struct nvme_state_hand hands[NVME_MAX_WORKERS];

@@ -12,6 +12,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-registers \
 	tests/unit/nvme/test-reset \
 	tests/unit/nvme/test-write-log \
+	tests/unit/nvme/test-version-2 \
 	tests/unit/nvme/test-zeroes
 check_PROGRAMS += $(NVME_TESTS)
 TESTS += $(NVME_TESTS)
@@ -56,5 +57,7 @@ tests_unit_nvme_test_reset_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_reset_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_write_log_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_write_log_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_version_2_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_version_2_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_zeroes_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_zeroes_LDADD = $(MACHINE_LIBS)

@@ -27,10 +27,12 @@ static void says_what_it_can(void **state)
 	assert_int_equal(cap >> 24 & 0xff, NVME_TIMEOUT);
 	assert_int_equal(cap >> 32 & 15, 0); /* DSTRD */
 	assert_true(cap & NVME_CAP_CSS_NVM);
-	assert_int_equal(cap >> 48, 0); /* 4 KiB pages only */
+	assert_int_equal(cap >> 48 & 0xff, 0); /* 4 KiB pages only */
+	assert_int_equal(cap >> 56, 8);	       /* CRWMS */
+	assert_int_equal(machine_read32(machine, NVME_REG_CRTO), NVME_TIMEOUT);
 	assert_int_equal(machine_read32(machine, NVME_REG_CAP), (uint32_t)cap);
 	assert_int_equal(machine_read32(machine, NVME_REG_CAP + 4), cap >> 32);
-	assert_int_equal(machine_read32(machine, NVME_REG_VS), NVME_VS_1_4);
+	assert_int_equal(machine_read32(machine, NVME_REG_VS), NVME_VS_2_0);
 }
 
 static void takes_64_bits_in_halves(void **state)
