@@ -515,7 +515,7 @@ static bool namespace_lock(struct device_namespace *ns)
 		return true;
 	ns->wait_usec = LOCK_MIN_USEC;
 	if (sd_event_add_time_relative(ns->device->event, &ns->timer, CLOCK_MONOTONIC,
-				       ns->wait_usec, 0, lock_again, ns) < 0)
+				       ns->wait_usec, 1, lock_again, ns) < 0)
 		abort();
 	return false;
 }

@@ -44,6 +44,7 @@ static void end_script(struct hand_over *hand_over)
 
 	if (mismatch && hand_over->replay_tries < MAX_TRIES) {
 		hand_over->replay_running = false;
+		log_guest(LOG_DEBUG, "replay: %s is not as it was yet", mismatch);
 		sd_event_source_set_time_relative(hand_over->replay_timer, RETRY_US);
 		sd_event_source_set_enabled(hand_over->replay_timer, SD_EVENT_ONESHOT);
 		return;

@@ -211,7 +211,7 @@ static sd_event_source *make_timer(sd_event *event, sd_event_time_handler_t hand
 {
 	sd_event_source *source;
 
-	if (sd_event_add_time(event, &source, CLOCK_MONOTONIC, 0, 0, handler, opaque) < 0)
+	if (sd_event_add_time(event, &source, CLOCK_MONOTONIC, 0, 1, handler, opaque) < 0)
 		return NULL;
 	sd_event_source_set_enabled(source, SD_EVENT_OFF);
 	return source;

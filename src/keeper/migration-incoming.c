@@ -14,7 +14,7 @@
  *	what comes		what is done
  *	Id			answered
  *	Load, the last		join, judge -> image locks -> adopt -> write the replay -> answer.
- *				A failure is the answer, after the locks are given back: QEMU gives up
+ *				A failure is the answer, after all locks are given back: QEMU gives up
  *				and the source goes on.
  *	MIGRATION completed	all devices are loaded: a replay that came before the bridges is repeated
  *	MIGRATION failed	the disks are the source's again
@@ -28,20 +28,29 @@
 #define LOCK_TRIES     100 /* 5 s: the source has unlocked before it wrote its state */
 #define REPLAY_WAIT_US 3000000
 
-static void fail_load(struct migration *migration, const struct error *err)
+/* Not only the locks of ours: the controller's on its descriptors too. */
+static void give_back(struct migration *migration)
 {
-	struct vmstate_call *call = steal_pointer(migration->load);
-	bool adopted = migration->locked;
-
-	log_error("the state of the disks is refused: %s", err->message);
+	migration->loaded = false;
 	migration_free_parts(migration);
 	if (migration->locked) {
 		migration->ops->unlock(migration->opaque);
 		migration->locked = false;
 	}
-	vmstate_answer(call, err);
-	if (adopted)
+	if (!migration->running[MIGRATION_ABANDON])
 		migration_start(migration, MIGRATION_ABANDON);
+}
+
+static void refuse(struct migration *migration, struct vmstate_call *call, const struct error *err)
+{
+	log_error("the state of the disks is refused: %s", err->message);
+	give_back(migration);
+	vmstate_answer(call, err);
+}
+
+static void fail_load(struct migration *migration, const struct error *err)
+{
+	refuse(migration, steal_pointer(migration->load), err);
 }
 
 static void take_locks(struct migration *migration)
@@ -84,8 +93,6 @@ static int take_part(struct migration *migration, unsigned number, const void *d
 {
 	struct blob *part = &migration->parts[number];
 
-	if (migration->state != MIGRATION_INCOMING || migration->load || migration->loaded)
-		return error_set(errp, EINVAL, _("no state is expected"));
 	if (part->size)
 		return error_set(errp, EINVAL, _("part %u of the NVMe disks' state came twice"),
 				 number);
@@ -102,9 +109,13 @@ void migration_load(struct migration *migration, unsigned number, const void *da
 {
 	_cleanup_error_ struct error *err = NULL;
 
-	if (take_part(migration, number, data, size, &err) < 0) {
-		log_error("the state of the disks is refused: %s", err->message);
+	if (migration->state != MIGRATION_INCOMING || migration->load || migration->loaded) {
+		error_set(&err, EINVAL, _("no state is expected"));
 		vmstate_answer(call, err);
+		return;
+	}
+	if (take_part(migration, number, data, size, &err) < 0) {
+		refuse(migration, call, err);
 	} else if (migration->part_count < BLOB_PARTS) {
 		vmstate_answer(call, NULL);
 	} else {
@@ -174,23 +185,12 @@ static void resume(struct migration *migration)
 	}
 }
 
-static void failed(struct migration *migration)
-{
-	migration->loaded = false;
-	migration_free_parts(migration);
-	if (!migration->locked)
-		return;
-	migration->ops->unlock(migration->opaque);
-	migration->locked = false;
-	migration_start(migration, MIGRATION_ABANDON);
-}
-
 bool migration_incoming_event(struct migration *migration, const char *name, const char *status)
 {
 	if (string_equal(name, "RESUME")) {
 		resume(migration);
 	} else if (string_equal(status, "failed")) {
-		failed(migration);
+		give_back(migration);
 	} else if (string_equal(status, "completed")) {
 		migration->ops->loaded(migration->opaque);
 	} else if (string_equal(status, "setup") && migration->loaded) {

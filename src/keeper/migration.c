@@ -442,9 +442,9 @@ struct migration *migration_new(sd_event *event, bool incoming, const struct mig
 	migration->state = incoming ? MIGRATION_INCOMING : MIGRATION_NONE;
 	migration->frozen = incoming;
 	migration->locked = !incoming;
-	if (sd_event_add_time(event, &migration->retry, CLOCK_MONOTONIC, 0, 0, on_retry,
+	if (sd_event_add_time(event, &migration->retry, CLOCK_MONOTONIC, 0, 1, on_retry,
 			      migration) < 0 ||
-	    sd_event_add_time(event, &migration->limit, CLOCK_MONOTONIC, 0, 0, on_limit,
+	    sd_event_add_time(event, &migration->limit, CLOCK_MONOTONIC, 0, 1, on_limit,
 			      migration) < 0) {
 		migration_free(migration);
 		return NULL;

@@ -123,7 +123,7 @@ struct relay *relay_new(sd_event *event, unsigned index, const struct relay_ops 
 		relay->reverse[i].next_free = i + 1;
 	relay->fd_store = fd_store_new();
 	if (!relay->fd_store || make_bulk(relay) < 0 ||
-	    sd_event_add_time_relative(event, &relay->retry, CLOCK_MONOTONIC, 0, 0, on_retry,
+	    sd_event_add_time_relative(event, &relay->retry, CLOCK_MONOTONIC, 0, 1, on_retry,
 				       relay) < 0 ||
 	    sd_event_source_set_enabled(relay->retry, SD_EVENT_OFF) < 0) {
 		relay_free(relay);

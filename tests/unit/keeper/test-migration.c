@@ -594,7 +594,7 @@ static void refuses_a_wrong_state(void **state)
 	judgement = "another disk";
 	load_all();
 	assert_string_equal(calls[0].error, "another disk");
-	assert_string_equal(news(), "judge no");
+	assert_string_equal(news(), "judge abandon no");
 }
 
 static void refuses_a_damaged_part(void **state)
@@ -633,7 +633,7 @@ static void unlocks_before_it_says_no(void **state)
 	load_all();
 	news();
 	breaks(MIGRATION_ADOPT);
-	assert_string_equal(news(), "unlock no abandon");
+	assert_string_equal(news(), "unlock abandon no");
 	assert_false(migration_is_frozen(migration));
 }
 

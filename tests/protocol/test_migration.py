@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A guest's disks move from one keeper to another. QEMU is played: its monitor, its bus and its half of a device."""
+import array
+import base64
+import json
+import os
+import random
+import re
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+
+import pytest
+
+from client import nvme, vfio_user as v
+from test_keeper import MIB, Keeper, Refused, alive, drive, until
+
+gi = pytest.importorskip('gi')
+from gi.repository import Gio, GLib     # noqa: E402 pylint: disable=wrong-import-position
+
+VMSTATE = 'org.qemu.VMState1'
+BAR, VECTORS = 0x81000000, 5
+TABLE = b''.join((0xfee01004).to_bytes(4, 'little') + bytes(4) + (0x4021 + n).to_bytes(4, 'little') + bytes(4) for n in range(VECTORS))
+
+
+class Monitor:
+    """QEMU's end of the second monitor, and of a qtest connection that it is given."""
+
+    def __init__(self, keeper, capabilities=('events',)):
+        self.capabilities = capabilities
+        self.commands = []
+        self.ports, self.table = {}, b''
+        self.mute = False
+        self.fd = None
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(keeper.socket('qmp.sock'))
+        self.say({'QMP': {'version': {}, 'capabilities': []}})
+        threading.Thread(target=self._serve, daemon=True).start()
+        until(lambda: keeper.call('status')['qemu']['monitor'])
+
+    def say(self, message):
+        self.sock.sendall(json.dumps(message).encode() + b'\r\n')
+
+    def event(self, name, **data):
+        now = time.time()
+        at = {'seconds': int(now), 'microseconds': int(now % 1 * 1e6)}
+        self.say({'event': name, 'data': data, 'timestamp': at})
+        return at
+
+    def _serve(self):
+        text = b''
+        while True:
+            try:
+                part, rights, _, _ = self.sock.recvmsg(65536, 1000)
+            except OSError:
+                return
+            for _, _, value in rights:
+                self.fd = array.array('i', value)[0]
+            if not part:
+                return
+            text += part
+            while b'\n' in text:
+                line, text = text.split(b'\n', 1)
+                self._command(json.loads(line))
+
+    def _command(self, message):
+        name = message['execute']
+        self.commands.append(name)
+        if self.mute:
+            return
+        value = {}
+        if name == 'query-migrate-capabilities':
+            value = [{'capability': c, 'state': c in self.capabilities} for c in ('events', 'postcopy-ram', 'multifd')]
+        elif name == 'query-pci':
+            value = [{'bus': 0, 'devices': [{'bus': 0, 'slot': 4, 'function': 0, 'qdev_id': 'virtnvme-nvme0', 'regions': []}]}]
+        elif name == 'human-monitor-command':
+            assert message['arguments']['command-line'] == 'xp /%dwx %#x' % (VECTORS * 4, BAR + 0x2000)
+            words = array.array('I', TABLE)
+            value = ''.join('%016x: ' % (BAR + 0x2000 + 4 * n) + ' '.join('0x%08x' % w for w in words[n:n + 4]) + '\r\n'
+                            for n in range(0, len(words), 4))
+        elif name == 'object-add':
+            threading.Thread(target=self._qtest, daemon=True).start()
+        self.say({'return': value, 'id': message['id']})
+
+    def _qtest(self):
+        """It does what it is told: ports of PCI's configuration mechanism, and a table."""
+        address = 0x80000810
+        with socket.socket(fileno=self.fd) as sock, sock.makefile('r') as lines:
+            for line in lines:
+                words = line.split()
+                answer = 'OK'
+                if words[:2] == ['outl', '0xcf8']:
+                    address = int(words[2], 16)
+                elif words[0] in ('outl', 'outw'):
+                    self.ports[address + int(words[1], 16) - 0xcfc] = int(words[2], 16)
+                elif words == ['inl', '0xcf8']:
+                    answer = 'OK %#x' % address
+                elif words[0] in ('inl', 'inw'):
+                    answer = 'OK %#06x' % self.ports[address + int(words[1], 16) - 0xcfc]
+                elif words[0] == 'b64write':
+                    self.table = base64.b64decode(words[3])
+                elif words[0] == 'b64read':
+                    answer = 'OK ' + base64.b64encode(self.table).decode()
+                sock.sendall(answer.encode() + b'\n')
+
+
+class Side:
+    """A keeper, and the QEMU that is played for it."""
+
+    def __init__(self, folder, number, **config):
+        self.keeper = Keeper(folder, '8f6b0d3e-0000-4000-8000-%012x' % number)
+        self.keeper.config |= {'name': 'side%d' % number, **config}
+        self.driver = self.client = self.monitor = self.bus = None
+
+    def log(self):
+        with open(os.path.join(self.keeper.folder, 'log', self.keeper.config['name'] + '.log')) as f:
+            return f.read()
+
+    def start(self, capabilities=('events',)):
+        self.keeper.start()
+        self.bus = Gio.DBusConnection.new_for_address_sync(
+            'unix:path=' + self.keeper.socket('bus.sock'),
+            Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION, None, None)
+        self.monitor = Monitor(self.keeper, capabilities)
+        return self
+
+    def guest(self):
+        """A guest's driver has set its controller up."""
+        self.client, self.driver = drive(self.keeper, vectors=VECTORS)
+        self.client.write_config(0x10, BAR)
+        return self
+
+    def state(self):
+        return self.keeper.call('status')['migration']
+
+    def call(self, number, method, arguments=None):
+        interface = 'org.freedesktop.DBus.Properties' if method == 'GetAll' else VMSTATE
+        return self.bus.call_sync(':1.%d' % (number + 1), '/org/qemu/VMState1', interface, method, arguments, None, 0, 25000,
+                                  None).unpack()
+
+    def read_ids(self):
+        for number in range(16):
+            answer, = self.call(number, 'GetAll', GLib.Variant('(s)', (VMSTATE,)))
+            assert answer == {'Id': 'virtnvme-%02d' % number}
+
+    def announce(self, permit=True):
+        """Up to the point where memory is being copied, and QEMU has answered what it was asked."""
+        at = self.monitor.event('MIGRATION', status='setup')
+        if permit:
+            self.keeper.call('permit-migration', seconds=at['seconds'], micros=at['microseconds'], operation='migration')
+        until(lambda: self.monitor.mute or 'human-monitor-command' in self.monitor.commands)
+        self.monitor.event('MIGRATION', status='active')
+        self.client.serve(0.1)
+        until(lambda: self.state() == 'active')
+
+    def save(self):
+        self.announce()
+        self.monitor.event('STOP')
+        time.sleep(0.05)    # QEMU answers, and then does not any more
+        self.monitor.event('MIGRATION', status='device')
+        self.read_ids()
+        parts = [bytes(self.call(number, 'Save')[0]) for number in range(16)]
+        assert self.state() == 'frozen'
+        return parts
+
+    def load(self, parts):
+        self.read_ids()
+        for number in reversed(range(16)):
+            self.call(number, 'Load', GLib.Variant('(ay)', (parts[number],)))
+
+    def goes_on(self, content=b'goes on.' * 64):
+        """The guest writes and reads."""
+        self.monitor.event('RESUME')
+        until(lambda: self.client.serve(0.01) or self.state() == 'none')
+        self.driver.write(2000, content)
+        assert self.driver.read(2000, len(content)) == content
+
+    def end(self):
+        sys.stdout.write(self.log())
+        if self.client:
+            self.client.close()
+        if self.keeper.pid and alive(self.keeper.pid):
+            self.keeper.call('stop')
+            until(lambda: not alive(self.keeper.pid))
+
+
+@pytest.fixture
+def sides():
+    """side(number, **config) is one with a disk of 16 MiB, not started; all have the same."""
+    made = []
+    with tempfile.TemporaryDirectory(prefix='virtnvme-') as folder:
+        def make(number, disk=None, controller=None, **config):
+            side = Side(folder, number, **config)
+            # The same ids, whatever the domain is called here.
+            side.keeper.controller(**(controller or {}))['namespaces'].append(side.keeper.file_disk(capacity=16 * MIB, **(disk or {})))
+            made.append(side)
+            return side
+        try:
+            yield make
+        finally:
+            for side in made:
+                side.end()
+
+
+def incoming(make, **kwargs):
+    side = make(2, incoming=True, **kwargs).start()
+    side.client = v.Client(side.keeper.socket('nvme0.sock'))
+    side.client.negotiate()
+    return side
+
+
+def move(source, target):
+    """What QEMU does by itself: the guest's memory, and its processors."""
+    memory = source.driver.memory.memory
+    copy = v.Memory(memory.size)
+    copy.write(0, memory.read(0, memory.size))
+    target.client.map(copy, 0)
+    target.driver = source.driver
+    target.driver.client = target.client
+    target.driver.memory.memory = copy
+
+
+def test_state_goes_along(sides):
+    source = sides(1).start().guest()
+    content = random.Random(1).randbytes(65536)
+    source.driver.write(100, content)
+    parts = source.save()
+    with pytest.raises(Refused, match='under way'):
+        source.keeper.call('remove-namespace', index=0, nsid=1)
+    target = incoming(sides)
+    assert target.state() == 'incoming'
+    move(source, target)
+    target.load(parts)
+    until(lambda: 'is back, after' in target.log())
+    # BAR, memory and bus master, MSI-X.
+    assert target.monitor.ports[0x80002010] == BAR | 4
+    assert target.monitor.ports[0x80002004] & 6 == 6
+    assert target.monitor.table == TABLE
+    assert target.client.read32(nvme.CSTS) & 1
+    target.client.enable_vectors(target.driver.vectors)     # as QEMU does when MSI-X is switched on
+    target.monitor.event('MIGRATION', status='completed')
+    assert target.state() == 'incoming'
+    for vector in target.driver.vectors:
+        vector.take()
+    target.goes_on()
+    # A late interrupt of the source is made up for.
+    assert target.driver.wait_interrupt(1)
+    assert target.driver.read(100, len(content)) == content
+    # The image is the target's now.
+    with pytest.raises(Refused, match='a.raw'):
+        sides(3).start()
+
+
+def test_source_goes_on(sides):
+    source = sides(1).start().guest()
+    for _ in range(2):
+        source.save()
+        source.monitor.event('MIGRATION', status='failed')
+        source.goes_on()
+        source.save()
+        source.monitor.event('MIGRATION', status='completed')
+        source.goes_on()
+
+
+def test_source_waits_for_its_image(sides):
+    """It is locked by the other side, as long as that lives."""
+    source = sides(1).start().guest()
+    parts = source.save()
+    target = incoming(sides)
+    move(source, target)
+    target.load(parts)
+    source.monitor.event('RESUME')
+    time.sleep(0.5)
+    assert source.state() == 'frozen'
+    target.client.close()
+    target.keeper.call('stop')
+    until(lambda: source.state() == 'none')
+
+
+def test_controller_killed_while_frozen(sides):
+    """Its successor is frozen as well, and goes on when the guest does."""
+    source = sides(1).start().guest()
+    source.save()
+    controller = source.keeper.call('status')['controller']
+    os.kill(controller['pid'], signal.SIGKILL)
+    until(lambda: source.keeper.call('status')['controller']['generation'] > controller['generation'])
+    iova = source.driver.alloc(512)
+    source.driver.memory.write(iova, b'late' * 128)
+    queue = source.driver.queues[1]
+    cid = source.driver.transfer(queue, nvme.WRITE, 50, 1, iova, 512)
+    time.sleep(0.5)
+    source.client.serve()
+    with open(source.keeper.path('a.raw'), 'rb') as image:
+        image.seek(50 * 512)
+        assert image.read(4) == bytes(4)
+    source.monitor.event('RESUME')
+    queue.wait(cid)
+    with open(source.keeper.path('a.raw'), 'rb') as image:
+        image.seek(50 * 512)
+        assert image.read(4) == b'late'
+
+
+def refused(call, match):
+    with pytest.raises(GLib.Error) as caught:
+        call()
+    assert re.search(match, str(caught.value)), caught.value
+
+
+def refused_save(source, match):
+    refused(source.read_ids, match)
+    assert re.search(match, source.log())
+    source.monitor.event('MIGRATION', status='failed')
+    source.goes_on()
+
+
+@pytest.mark.parametrize('why', ['postcopy', 'interrupts', 'silent'])
+def test_refused_at_the_source(sides, why):
+    source = sides(1).start(('events', 'postcopy-ram') if why == 'postcopy' else ('events',)).guest()
+    source.monitor.mute = why == 'silent'
+    source.announce()
+    if why == 'interrupts':
+        # QEMU tells of a vector that the guest has just changed.
+        source.client.enable_vectors(source.driver.vectors[:1])
+    refused_save(source, {'postcopy': 'postcopy-ram', 'interrupts': 'just changed the interrupts', 'silent': 'has not said'}[why])
+
+
+@pytest.mark.parametrize('what, match', [
+    ('damaged', 'part 3 .* damaged'), ('version', 'same version'), ('serial', 'serial is "VN0000" in the state and "VN0001" here'),
+    ('uuid', 'uuid is'), ('nsid', 'no namespace 1 here'), ('image', 'is it the same image'), ('controllers', '1 NVMe controllers'),
+    ('block size', 'another one here'), ('queues', 'number of queues'), ('locked', 'a.raw')])
+def test_refused_at_the_target(sides, what, match):
+    source = sides(1).start().guest()
+    source.driver.write(0, b'before..' * 64)
+    parts = source.save()
+    disk, controller = {}, {}
+    if what == 'damaged':
+        parts[3] = parts[3][:-1] + bytes([parts[3][-1] ^ 1])
+    elif what == 'version':
+        parts[0] = parts[0][:8] + b'\x09' + parts[0][9:]
+    elif what == 'nsid':
+        disk['nsid'] = 2
+    elif what == 'block size':
+        disk['block_size'] = 4096
+    elif what == 'serial':
+        controller['serial'] = 'VN0001'
+    elif what == 'uuid':
+        controller['uuid'] = '8f6b0d3e-0000-4000-8000-00000000ffff'
+    elif what == 'queues':
+        controller['queues'] = 5
+    elif what == 'image':
+        disk['path'] = source.keeper.path('small.raw')
+        with open(disk['path'], 'wb') as image:
+            image.truncate(8 * MIB)
+    if what == 'locked':
+        source.monitor.event('RESUME')
+        until(lambda: source.client.serve(0.01) or source.state() == 'none')
+    if what == 'controllers':
+        side = sides(2, incoming=True)
+        side.keeper.controller(1)
+        side.start()
+        refused(lambda: side.load(parts), match)
+    else:
+        target = incoming(sides, disk=disk, controller=controller)
+        move(source, target)
+        refused(lambda: target.load(parts), match)
+        source.driver.client = source.client
+        source.driver.memory.memory = source.client.regions[0].memory
+    # Nothing of it was touched, and nothing is held.
+    source.goes_on()
+    assert source.driver.read(0, 512) == b'before..' * 64
