@@ -277,7 +277,7 @@ def test_source_waits_for_its_image(sides):
     assert source.state() == 'frozen'
     target.client.close()
     target.keeper.call('stop')
-    until(lambda: source.state() == 'none')
+    until(lambda: source.client.serve(0.01) or source.state() == 'none')
 
 
 def test_controller_killed_while_frozen(sides):
