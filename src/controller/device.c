@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/pci_regs.h>
 #include <poll.h>
 #include <poll.h>
 #include <sys/mman.h>
@@ -139,6 +140,8 @@ bool device_draining(const struct device *device)
 void device_read_pci_config(const struct device *device, uint8_t ret[256])
 {
 	pci_config_read(&device->state->pci, 0, ret, 256);
+	if (device->host.intx)
+		ret[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
 }
 
 static void config_bus_master(void *opaque, bool on)

@@ -108,7 +108,8 @@ void device_close(struct device *device, void (*done)(void *opaque), void *opaqu
 
 unsigned device_index(const struct device *device);
 
-/** device_read_pci_config() - the first 256 bytes, as the guest has written them */
+/** device_read_pci_config() - the first 256 bytes, as the guest has written them, and whether the
+ * interrupt line is raised */
 void device_read_pci_config(const struct device *device, uint8_t ret[256]);
 
 /** device_describe() - {"index","cc","csts","namespaces":[...]} as docs/control.md has it */

@@ -120,6 +120,7 @@ static void host_set_intx(struct nvme_host *nvme, bool asserted)
 {
 	struct host *host = to_host(nvme);
 
+	host->intx = asserted;
 	if (host->irq)
 		vfio_user_irq_set_intx(host->irq, asserted);
 }

@@ -151,7 +151,7 @@ class Side:
         at = self.monitor.event('MIGRATION', status='setup')
         if permit:
             self.keeper.call('permit-migration', seconds=at['seconds'], micros=at['microseconds'], operation='migration')
-        until(lambda: self.monitor.mute or 'human-monitor-command' in self.monitor.commands)
+        until(lambda: self.monitor.mute or 'query-pci' in self.monitor.commands)
         self.monitor.event('MIGRATION', status='active')
         self.client.serve(0.1)
         until(lambda: self.state() == 'active')
@@ -325,6 +325,16 @@ def test_refused_at_the_source(sides, why):
         # QEMU tells of a vector that the guest has just changed.
         source.client.enable_vectors(source.driver.vectors[:1])
     refused_save(source, {'postcopy': 'postcopy-ram', 'interrupts': 'just changed the interrupts', 'silent': 'has not said'}[why])
+
+
+def test_refused_with_the_interrupt_line_raised(sides):
+    """Its level would not be known at the other side: QEMU has only a count of the bus."""
+    source = sides(1).start()
+    source.client, source.driver = drive(source.keeper, vectors=0)
+    source.driver.queues[1].submit(nvme.FLUSH, 1)
+    time.sleep(0.2)
+    source.announce()
+    refused_save(source, 'interrupt line')
 
 
 @pytest.mark.parametrize('what, match', [
