@@ -38,7 +38,7 @@ struct hand_over {
 	unsigned arrival_count, adopting;
 	struct qtest *qtest;
 	struct replay *replay;
-	bool replay_running, ending;
+	bool replay_running;
 	unsigned replay_tries;
 	sd_event_source *replay_timer;
 };

@@ -29,7 +29,6 @@ static void send_script(struct hand_over *hand_over)
 
 	sd_event_source_set_enabled(hand_over->replay_timer, SD_EVENT_OFF);
 	hand_over->replay_running = script->size > 0;
-	hand_over->ending = false;
 	hand_over->replay_tries++;
 	if (qtest_send(hand_over->qtest, script->data, script->size) < 0)
 		error_set_errno(&err, ENOMEM, "qtest");
@@ -37,9 +36,11 @@ static void send_script(struct hand_over *hand_over)
 		finish(hand_over, err);
 }
 
+/* What has been read back is what counts; the last line is on its way before the guest runs. */
 static void end_script(struct hand_over *hand_over)
 {
 	const char *mismatch = replay_mismatch(hand_over->replay);
+	_cleanup_error_ struct error *err = NULL;
 	char line[32];
 
 	if (mismatch && hand_over->replay_tries < MAX_TRIES) {
@@ -49,31 +50,23 @@ static void end_script(struct hand_over *hand_over)
 		sd_event_source_set_enabled(hand_over->replay_timer, SD_EVENT_ONESHOT);
 		return;
 	}
-	hand_over->ending = true;
 	replay_end(hand_over->replay, line);
 	qtest_send(hand_over->qtest, line, strlen(line));
-}
-
-static void on_line(void *opaque, const char *line)
-{
-	struct hand_over *hand_over = opaque;
-	_cleanup_error_ struct error *err = NULL;
-	const char *mismatch;
-
-	if (!hand_over->replay || !hand_over->replay_running)
-		return;
-	if (!hand_over->ending) {
-		if (replay_answer(hand_over->replay, line))
-			end_script(hand_over);
-		return;
-	}
-	mismatch = replay_mismatch(hand_over->replay);
 	if (mismatch)
 		error_set(&err, EIO, "%s is not as it was", mismatch);
 	else
 		log_info("QEMU's half of the NVMe controllers is back, after %u tries",
 			 hand_over->replay_tries);
 	finish(hand_over, err);
+}
+
+static void on_line(void *opaque, const char *line)
+{
+	struct hand_over *hand_over = opaque;
+
+	if (hand_over->replay && hand_over->replay_running &&
+	    replay_answer(hand_over->replay, line))
+		end_script(hand_over);
 }
 
 static const struct qtest_ops qtest_ops = { .line = on_line };

@@ -78,6 +78,10 @@ static void on_answer(void *opaque, struct json_object *result, const struct err
 {
 	struct ending *ending = opaque;
 
+	/* Nobody needs to reach into QEMU any more. Not before this answer: the thaw may have been
+	 * begun by what came from there. */
+	if (ending->action == MIGRATION_THAW && !err)
+		hand_over_end_replay(ending->hand_over);
 	hand_over_finished(ending->hand_over, ending->action, err);
 	free(ending);
 }
@@ -151,7 +155,6 @@ static void start(void *opaque, enum migration_action action, uint64_t since)
 		hand_over_collect(hand_over);
 		break;
 	case MIGRATION_THAW:
-		hand_over_end_replay(hand_over);
 		call_and_end(hand_over, MIGRATION_THAW, "thaw", NULL);
 		break;
 	case MIGRATION_ADOPT:

@@ -137,6 +137,9 @@ struct qtest *qtest_new(sd_event *event, struct monitor *monitor, const struct q
 	qtest->opaque = opaque;
 	qtest->fd = pair[0];
 	r = sd_event_add_io(event, &qtest->source, qtest->fd, EPOLLIN, on_io, qtest);
+	/* Before the monitor, which may say that the guest runs: what was done before it counts. */
+	if (r >= 0)
+		r = sd_event_source_set_priority(qtest->source, SD_EVENT_PRIORITY_IMPORTANT);
 	if (r < 0) {
 		error_set_errno(errp, -r, "qtest");
 		qtest_free(qtest);

@@ -29,7 +29,7 @@ const struct blob *replay_begin(struct replay *replay);
  */
 int replay_answer(struct replay *replay, const char *line);
 
-/** replay_end() - what is sent after the last answer; it has one answer, "OK". @ret: 32 bytes */
+/** replay_end() - what is sent after the last answer. @ret: 32 bytes */
 void replay_end(const struct replay *replay, char ret[32]);
 
 /** replay_mismatch() - the first thing that was not as it should be; NULL: all was. Borrowed. */

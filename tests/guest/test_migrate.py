@@ -206,6 +206,23 @@ def test_loaded_guest_goes_and_comes_back(lab_host):
     lab_host.wait_for(lambda: nothing_left(lab_host), 'the end of the keepers')
 
 
+def test_three_controllers_with_all_vectors(lab_host):
+    """Their half in QEMU is back before the guest runs."""
+    side = Side(lab_host, 'a0', controllers=3, queues=64)
+    side.guest.check('for n in 0 1 2; do dd if=/dev/urandom of=/dev/nvme${n}n1 bs=64k count=16 oflag=direct || exit 1; done 2>/dev/null')
+    sums = side.guest.check('sha256sum /dev/nvme?n1')
+    for number in range(ROUNDS):
+        target = Side(lab_host, 'ba'[number % 2] + str(number + 1), controllers=3, queues=64, incoming='defer')
+        assert migrate(side, target) == 'completed', side.log()
+        arrived(target)
+        side.end()
+        side = target
+        wait(lambda: len(os.listdir(lab_host.path('/run/virtnvme'))) == 2, 'the end of the keeper')
+        assert side.guest.check('echo 3 > /proc/sys/vm/drop_caches; sha256sum /dev/nvme?n1') == sums
+    assert complaints(side.guest) == []
+    side.end()
+
+
 def test_saved_and_restored(lab_host):
     side = Side(lab_host, 'a0')
     side.guest.check(LOAD)
