@@ -114,7 +114,8 @@ static void set_event(struct nvme_worker *worker, unsigned index, uint32_t value
 	struct nvme_host *host = worker->ctrl->host;
 	struct nvme_ring *page = &worker->events;
 
-	if (*stored == value)
+	/* Without room: the kick when there is some makes us try again. */
+	if (*stored == value || !nvme_host_write_room(host))
 		return;
 	*stored = value;
 	nvme_host_write(host, worker->index, page->base + index * sizeof(value), &value,

@@ -14,7 +14,7 @@
 #define VFIO_USER_DMA_MAX_REGIONS 65535	      /* max_dma_maps, as announced */
 #define VFIO_USER_DMA_READ_MAX	  (64 * 1024) /* outstanding: QEMU cuts longer replies short */
 #define VFIO_USER_DMA_WINDOW	  (4 * 1024 * 1024) /* bytes of DMA_WRITE without an answer */
-#define VFIO_USER_DMA_MESSAGES	  512		    /* and messages */
+#define VFIO_USER_DMA_MESSAGES	  256		    /* and messages */
 #define VFIO_USER_DMA_SLOTS	  1024 /* commands without an answer, whatever they are */
 #define VFIO_USER_DMA_STREAMS	  64
 #define VFIO_USER_DMA_WAITING	  4096 /* calls of after_writes() that wait */

@@ -143,6 +143,32 @@ static void looks_again_when_the_event_index_is_there(void **state)
 	assert_int_equal(*event_of(machine, 2), 1);
 }
 
+/* Event indexes are posted too: without room they wait, and the doorbell is seen all the same. */
+static void event_indexes_wait_for_room(void **state)
+{
+	struct machine *machine = *state;
+	uint64_t page = machine_alloc(machine, 1);
+	unsigned before;
+
+	machine_shadow(machine);
+	machine->message_writes = machine->no_room = true;
+	machine->host.map_generation++;
+	before = machine->writes;
+	machine_submit(machine, 1, read_block(page));
+	machine_run(machine);
+	assert_int_equal(machine->writes, before);
+	assert_int_equal(machine_disk(machine)->submitted, 1);
+	/* The guest sees the old event index, and does not ring. */
+	machine_put(machine, 1, read_block(page));
+	*shadow_of(machine, 2) = machine->queues[1].tail;
+	machine->no_room = false;
+	machine_run(machine); /* the kick when there is room */
+	assert_int_equal(machine_disk(machine)->submitted, 2);
+	assert_int_equal(*event_of(machine, 2), 2);
+	/* Twice data and completion; and event indexes, by message as well. */
+	assert_true(machine->writes > before + 4);
+}
+
 static void values_are_judged(void **state)
 {
 	struct machine *machine = *state;
@@ -439,6 +465,7 @@ int main(void)
 		test_two(sleepers_are_woken_and_no_others),
 		test(a_doorbell_while_falling_asleep_is_seen),
 		test(looks_again_when_the_event_index_is_there),
+		test(event_indexes_wait_for_room),
 		test(values_are_judged),
 		test(the_register_is_a_kick),
 		test(a_reset_forgets_them),

@@ -417,7 +417,7 @@ static void room_ends_and_comes_back(void **state)
 	static const struct {
 		unsigned count, to_half;
 		size_t size;
-	} windows[] = { { 4, 2, MiB }, { 512, 256, 16 } };
+	} windows[] = { { 4, 2, MiB }, { 256, 128, 16 } };
 	struct rig *rig = *state;
 	uint16_t id = 0;
 	unsigned i;
@@ -449,7 +449,7 @@ static void the_end_of_the_connection_is_room_too(void **state)
 
 	called = room_calls = 0;
 	vfio_user_dma_set_room_hook(rig->dma, room, NULL);
-	write_in_thread(rig, 512, 16);
+	write_in_thread(rig, 256, 16);
 	vfio_user_dma_after_writes(rig->dma, 0, count_call, NULL, 1);
 	assert_false(vfio_user_dma_write_room(rig->dma));
 	assert_true(vfio_user_dma_writes_pending(rig->dma, 0));
