@@ -16,4 +16,5 @@ dist_doc_DATA = \
 	docs/performance.md \
 	docs/nvme.md \
 	docs/reliability.md \
+	docs/migration.md \
 	docs/threat-model.md
