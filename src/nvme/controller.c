@@ -85,12 +85,31 @@ static bool start_is_due(const struct nvme_controller *ctrl)
 	return registers->cc & NVME_CC_EN && !(registers->csts & (NVME_CSTS_RDY | NVME_CSTS_CFS));
 }
 
+/* The end of a stop or reset. */
+static void clear_state(struct nvme_state *state)
+{
+	struct nvme_state_registers *registers = &state->registers;
+
+	nvme_state_reset(state);
+	if (registers->ending & NVME_ENDING_RESET) {
+		registers->cc = registers->aqa = 0;
+		registers->asq = registers->acq = 0;
+		nvme_crash_point();
+	}
+	NVME_STORE(registers->ending, 0);
+}
+
 static void adopt(struct nvme_controller *ctrl)
 {
 	struct nvme_state_registers *registers = &ctrl->state->registers;
-	bool enabled = registers->cc & NVME_CC_EN, ready = registers->csts & NVME_CSTS_RDY;
+	bool enabled, ready;
 
 	ctrl->epoch = 1;
+	/* Nothing was under way any more, and the guest may have seen that it is over. */
+	if (registers->ending && !registers->csts)
+		clear_state(ctrl->state);
+	enabled = registers->cc & NVME_CC_EN;
+	ready = registers->csts & NVME_CSTS_RDY;
 	if (registers->ending || (ready && !enabled)) {
 		registers->ending |= NVME_ENDING_STOP;
 		ctrl->resetting = registers->ending & NVME_ENDING_RESET;
@@ -232,20 +251,13 @@ static void answer_waiters(struct nvme_controller *ctrl)
 
 static void finish_stop(struct nvme_controller *ctrl)
 {
-	struct nvme_state_registers *registers = &ctrl->state->registers;
 	bool inherited = ctrl->inherited_stop;
 
 	ctrl->drained = ctrl->inherited_stop = false;
 	nvme_host_cancel_reads(ctrl->host, false);
-	nvme_state_reset(ctrl->state);
-	if (ctrl->resetting) {
-		registers->cc = registers->aqa = 0;
-		registers->asq = registers->acq = 0;
-		nvme_crash_point();
-	}
+	clear_state(ctrl->state);
 	ctrl->resetting = false;
 	ctrl->phase = NVME_STOPPED;
-	NVME_STORE(registers->ending, 0);
 	nvme_interrupt_update_intx(ctrl);
 	answer_waiters(ctrl);
 	if (inherited)

@@ -296,6 +296,18 @@ void machine_die(struct machine *machine, struct machine_disk *disk)
 	machine->writes_pending = machine->cancelled = false;
 }
 
+void machine_lose_messages(struct machine *machine, unsigned (*choose)(unsigned n))
+{
+	struct machine_message **end = &machine->messages, *message;
+
+	while (*end && choose(4))
+		end = &(*end)->next;
+	while ((message = *end)) {
+		*end = message->next;
+		free(message);
+	}
+}
+
 struct nvme_controller *machine_restart(struct machine *machine, struct error **errp)
 {
 	end_process(machine);

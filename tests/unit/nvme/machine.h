@@ -106,9 +106,12 @@ struct machine_completion {
 struct machine *machine_new(unsigned workers);
 void machine_free(struct machine *machine);
 
-/** machine_die() - the process is no more; what it has in flight at @disk, and its messages, may
- * still happen */
+/** machine_die() - the process is no more; what it has in flight at @disk, and messages that were
+ * sent, may still happen */
 void machine_die(struct machine *machine, struct machine_disk *disk);
+/** machine_lose_messages() - those that wait were not sent any more, but for the first ones:
+ * @choose */
+void machine_lose_messages(struct machine *machine, unsigned (*choose)(unsigned n));
 /** machine_haunt() - let each request of the dead end, or not: @choose. No more come. */
 void machine_haunt(struct machine *machine, struct machine_disk *disk,
 		   unsigned (*choose)(unsigned n));

@@ -14,7 +14,7 @@
  * guest memory, the state, the disk, requests under way in the kernel, messages under way to QEMU,
  * and the register write that was not handled to its end.
  *
- * VIRTNVME_CRASH_SEEDS=N in the environment runs N loads instead of a few.
+ * VIRTNVME_CRASH_SEEDS=N in the environment runs N loads more.
  */
 #define LBAS	 32
 #define COMMANDS 32
@@ -30,6 +30,7 @@ enum phase {
 	RUNNING,
 	TURNING_OFF,
 	RESETTING,
+	FLR,
 };
 
 enum kind {
@@ -87,7 +88,7 @@ static struct model {
 	unsigned resizes, told, events;
 
 	/* Done again by the keeper when it was not to the end. */
-	bool write_due, reset_due;
+	bool write_due, reset_due, flr_due;
 	uint64_t write_offset, write_value;
 	size_t write_len;
 
@@ -519,6 +520,19 @@ static void reset(void)
 	nvme_controller_reset(model.machine->ctrl, reset_over, NULL);
 }
 
+static void nobody_waits(void *opaque)
+{
+}
+
+/* The write to the configuration space is handled when it returns, and does not come again. */
+static void function_level_reset(void)
+{
+	model.phase = FLR;
+	model.flr_due = true;
+	nvme_controller_reset(model.machine->ctrl, nobody_waits, NULL);
+	model.flr_due = false;
+}
+
 static void act_running(void)
 {
 	unsigned action = choose(100);
@@ -540,6 +554,8 @@ static void act_running(void)
 	} else if (action < 94 && !model.freezing && !model.frozen) {
 		model.freezing = true;
 		nvme_controller_freeze(model.machine->ctrl, frozen, NULL);
+	} else if (action == 97) {
+		function_level_reset();
 	} else if (action == 98) {
 		model.phase = TURNING_OFF;
 		guest_write(NVME_REG_CC, 4 << 20 | 6 << 16, 4);
@@ -575,6 +591,13 @@ static void act(void)
 		forget_all();
 		break;
 	case RESETTING:
+		break;
+	case FLR:
+		if (machine_read32(model.machine, NVME_REG_CC) ||
+		    machine_read32(model.machine, NVME_REG_CSTS))
+			break;
+		machine_drop_messages(model.machine);
+		forget_all();
 		break;
 	}
 }
@@ -636,6 +659,8 @@ static void recover(void)
 		guest_write(model.write_offset, model.write_value, model.write_len);
 	if (model.reset_due)
 		reset();
+	if (model.flr_due)
+		function_level_reset();
 }
 
 static bool is_quiet(void)
@@ -716,19 +741,20 @@ static void model_free(void)
 static unsigned long run(unsigned seed, bool by_message, unsigned long first, unsigned second)
 {
 	static volatile bool dead;
-	static volatile unsigned again;
+	static volatile unsigned then;
 
 	dead = false;
-	again = second;
+	then = second;
 	model_new(seed, by_message);
 	kill_at = first;
 	if (setjmp(killed)) {
 		dead = true;
-		kill_at = again ? passed + again : 0;
-		again = 0;
+		kill_at = then ? passed + then : 0;
+		then = 0;
 	}
 	if (dead) {
 		machine_die(model.machine, model.disk);
+		machine_lose_messages(model.machine, choose);
 		recover();
 	}
 	workload();
@@ -737,22 +763,31 @@ static unsigned long run(unsigned seed, bool by_message, unsigned long first, un
 	return passed;
 }
 
-static unsigned seeds(void)
+/* Loads that have something of everything, in few points. */
+static const unsigned seeds[] = { [false] = 155, [true] = 53 };
+static const unsigned seeds_again[] = { [false] = 136, [true] = 53 };
+
+static unsigned more_seeds(void)
 {
 	const char *wanted = getenv("VIRTNVME_CRASH_SEEDS");
 
-	return wanted ? atoi(wanted) : 1;
+	return wanted ? atoi(wanted) : 0;
+}
+
+static void at_every_point(unsigned seed, bool by_message)
+{
+	unsigned long points = run(seed, by_message, 0, 0);
+
+	assert_true(points > 500);
+	for (unsigned long point = 1; point <= points; point++)
+		run(seed, by_message, point, 0);
 }
 
 static void once(bool by_message)
 {
-	for (unsigned seed = 1; seed <= seeds(); seed++) {
-		unsigned long points = run(seed, by_message, 0, 0);
-
-		assert_true(points > 500);
-		for (unsigned long point = 1; point <= points; point++)
-			run(seed, by_message, point, 0);
-	}
+	at_every_point(seeds[by_message], by_message);
+	for (unsigned seed = 1; seed <= more_seeds(); seed++)
+		at_every_point(seed, by_message);
 }
 
 static void killed_at_every_point(void **state)
@@ -765,16 +800,21 @@ static void killed_at_every_point_in_message_mode(void **state)
 	once(true);
 }
 
+static void again(unsigned seed, bool by_message)
+{
+	unsigned long points = run(seed, by_message, 0, 0);
+
+	for (unsigned long point = seed % 2; point <= points; point += 2)
+		run(seed, by_message, point, 1 + point * 7 % 61);
+}
+
 /* The second comes while the successor recovers, each time a little later. */
 static void killed_again_in_the_recovery(void **state)
 {
-	for (unsigned seed = 1; seed <= seeds(); seed++) {
-		for (unsigned mode = 0; mode < 2; mode++) {
-			unsigned long points = run(seed, mode, 0, 0);
-
-			for (unsigned long point = seed % 2; point <= points; point += 2)
-				run(seed, mode, point, 1 + point * 7 % 61);
-		}
+	for (unsigned mode = 0; mode < 2; mode++) {
+		again(seeds_again[mode], mode);
+		for (unsigned seed = 1; seed <= more_seeds(); seed++)
+			again(seed, mode);
 	}
 }
 

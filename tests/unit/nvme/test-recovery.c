@@ -95,6 +95,7 @@ static void what_was_in_hand_is_failed(void **state)
 	assert_status(machine_execute(machine, 1,
 				      machine_rw(NVME_IO_READ, 0, 1, machine_alloc(machine, 1), 0)),
 		      0);
+	assert_int_equal(state_of(machine)->hands[0].command, 0); /* not for ever */
 }
 
 static void only_a_poisoned_one_is_failed(void **state)
@@ -226,6 +227,20 @@ static void a_reset_waits_for_the_dead(void **state)
 	assert_true(done);
 }
 
+/* It had taken the enable, and died before it could say ready. */
+static void an_enable_is_not_forgotten(void **state)
+{
+	struct machine *machine = *state;
+
+	machine_write32(machine, NVME_REG_CC, 0);
+	machine_run(machine);
+	state_of(machine)->registers.cc = 4 << 20 | 6 << 16 | NVME_CC_EN;
+	assert_non_null(machine_restart(machine, NULL));
+	assert_int_equal(state_of(machine)->registers.csts, 0); /* no memory yet */
+	assert_int_equal(machine_read32(machine, NVME_REG_CSTS), NVME_CSTS_RDY);
+	attach(machine, false);
+}
+
 /* More in flight than one worker has requests for. */
 static void one_worker_takes_over_from_two(void **state)
 {
@@ -280,6 +295,7 @@ int main(void)
 		test_two(a_freeze_waits_for_the_disk),
 		test(what_does_not_come_back_is_gone),
 		test(a_reset_waits_for_the_dead),
+		test(an_enable_is_not_forgotten),
 		test_two(one_worker_takes_over_from_two),
 	};
 
