@@ -20,7 +20,7 @@ struct host {
 	struct io_threads *threads;
 	struct vfio_user_dma *dma; /* these two: NULL without a client; change only in a pause */
 	struct vfio_user_irq *irq;
-	bool intx; /* the interrupt line is raised */
+	bool intx;		 /* the interrupt line is raised */
 	enum host_writes writes; /* changes only in a pause */
 	unsigned dma_generation; /* of @dma, when nvme.map_generation moved last */
 	/* Whoever pauses the guest; see nvme_host_io_error(). */
