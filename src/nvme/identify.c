@@ -65,8 +65,8 @@ static void identify_controller(const struct nvme_controller *ctrl,
 	id->cqes = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;
 	id->nn = NVME_MAX_NAMESPACES;
 	/* Of every namespace, whatever its image can do: a guest looks once. */
-	id->oncs = NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES | NVME_ONCS_SAVE_SELECT |
-		   NVME_ONCS_TIMESTAMP;
+	id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES |
+		   NVME_ONCS_SAVE_SELECT | NVME_ONCS_TIMESTAMP | NVME_ONCS_VERIFY;
 	/* A guest looks once, and a namespace with a volatile cache may be attached later: without
 	 * this bit it would never be flushed. */
 	id->vwc = NVME_VWC_PRESENT | NVME_VWC_FLUSH_ALL_REFUSED;

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/log.h"
+#include "nvme/compare.h"
 #include "nvme/controller-private.h"
 #include "nvme/dataset.h"
 #include "nvme/hold.h"
@@ -188,8 +189,9 @@ static nvme_status parse_flush(struct nvme_request *request)
 	return 0;
 }
 
-/* What Read, Write and Write Zeroes have in common: the blocks. */
-static nvme_status parse_blocks(struct nvme_request *request, enum block_op op)
+/* What commands about one range of blocks have in common. Where no data goes between us and the
+ * guest, MDTS sets no limit. */
+static nvme_status parse_blocks(struct nvme_request *request, enum block_op op, bool has_data)
 {
 	const struct nvme_command *command = &request->command;
 	uint64_t lba = command->cdw10 | (uint64_t)command->cdw11 << 32;
@@ -199,7 +201,7 @@ static nvme_status parse_blocks(struct nvme_request *request, enum block_op op)
 
 	if (status)
 		return status;
-	if (op != BLOCK_WRITE_ZEROES && (uint64_t)blocks << ns->block_shift > NVME_MAX_TRANSFER)
+	if (has_data && (uint64_t)blocks << ns->block_shift > NVME_MAX_TRANSFER)
 		return nvme_invalid_field(request, cdw12);
 	if (!nvme_io_contains(ns, lba, blocks))
 		return NVME_LBA_OUT_OF_RANGE | NVME_DNR;
@@ -219,7 +221,7 @@ static nvme_status parse_blocks(struct nvme_request *request, enum block_op op)
 
 static nvme_status parse_write_zeroes(struct nvme_request *request)
 {
-	nvme_status status = parse_blocks(request, BLOCK_WRITE_ZEROES);
+	nvme_status status = parse_blocks(request, BLOCK_WRITE_ZEROES, false);
 
 	if (status)
 		return status;
@@ -231,12 +233,28 @@ static nvme_status parse_write_zeroes(struct nvme_request *request)
 
 static nvme_status parse_read(struct nvme_request *request)
 {
-	return parse_blocks(request, BLOCK_READ);
+	return parse_blocks(request, BLOCK_READ, true);
 }
 
 static nvme_status parse_write(struct nvme_request *request)
 {
-	return parse_blocks(request, BLOCK_WRITE);
+	return parse_blocks(request, BLOCK_WRITE, true);
+}
+
+static nvme_status parse_compare(struct nvme_request *request)
+{
+	nvme_status status = parse_blocks(request, BLOCK_READ, true);
+
+	request->execute = nvme_compare;
+	return status;
+}
+
+static nvme_status parse_verify(struct nvme_request *request)
+{
+	nvme_status status = parse_blocks(request, BLOCK_READ, false);
+
+	request->execute = nvme_verify;
+	return status;
 }
 
 static const struct {
@@ -247,8 +265,10 @@ static const struct {
 	{ NVME_IO_FLUSH, NVME_SUPPORTED, parse_flush },
 	{ NVME_IO_WRITE, NVME_SUPPORTED | NVME_EFFECT_CONTENT, parse_write },
 	{ NVME_IO_READ, NVME_SUPPORTED, parse_read },
+	{ NVME_IO_COMPARE, NVME_SUPPORTED, parse_compare },
 	{ NVME_IO_WRITE_ZEROES, NVME_SUPPORTED | NVME_EFFECT_CONTENT, parse_write_zeroes },
 	{ NVME_IO_DATASET_MANAGEMENT, NVME_SUPPORTED | NVME_EFFECT_CONTENT, nvme_dataset_parse },
+	{ NVME_IO_VERIFY, NVME_SUPPORTED, parse_verify },
 };
 
 nvme_status nvme_io_parse(struct nvme_request *request)

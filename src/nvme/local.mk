@@ -4,6 +4,7 @@ src_libnvme_a_SOURCES = \
 	src/nvme/admin-queues.c \
 	src/nvme/async-event.c src/nvme/async-event.h \
 	src/nvme/bounce.c src/nvme/bounce.h \
+	src/nvme/compare.c src/nvme/compare.h \
 	src/nvme/controller.c src/nvme/controller.h src/nvme/controller-private.h \
 	src/nvme/crash-point.h \
 	src/nvme/data-pointer.c src/nvme/data-pointer.h \

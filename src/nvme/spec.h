@@ -78,8 +78,10 @@
 #define NVME_IO_FLUSH		   0x00
 #define NVME_IO_WRITE		   0x01
 #define NVME_IO_READ		   0x02
+#define NVME_IO_COMPARE		   0x05
 #define NVME_IO_WRITE_ZEROES	   0x08
 #define NVME_IO_DATASET_MANAGEMENT 0x09
+#define NVME_IO_VERIFY		   0x0c
 
 /*
  * Status field of a completion, section 4.6.1, without the phase: code in bits 7:0, code type in
@@ -115,6 +117,7 @@ enum {
 
 	NVME_WRITE_FAULT = 0x280,
 	NVME_UNRECOVERED_READ = 0x281,
+	NVME_COMPARE_FAILURE = 0x285,
 };
 
 /* Section 4.2 */
@@ -403,10 +406,12 @@ _Static_assert(offsetof(struct nvme_identify_controller, psd) == 2048, "figure 2
 #define NVME_LPA_SUPPORTED	   (1u << 5) /* 2.0: pages 00h and 12h */
 #define NVME_FRMW_SLOT1_READ_ONLY  (1u << 0)
 #define NVME_FRMW_SLOTS(n)	   ((n) << 1)
+#define NVME_ONCS_COMPARE	   (1u << 0)
 #define NVME_ONCS_DATASET	   (1u << 2)
 #define NVME_ONCS_WRITE_ZEROES	   (1u << 3)
 #define NVME_ONCS_SAVE_SELECT	   (1u << 4)
 #define NVME_ONCS_TIMESTAMP	   (1u << 6)
+#define NVME_ONCS_VERIFY	   (1u << 7)
 #define NVME_CTRATT_HOST_ID	   (1u << 0) /* of 128 bits */
 #define NVME_VWC_PRESENT	   (1u << 0)
 #define NVME_VWC_FLUSH_ALL_REFUSED (2u << 1)

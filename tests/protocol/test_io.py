@@ -162,6 +162,25 @@ def test_without_discard_the_image_keeps_its_space(start_controller, connect, im
     assert driver.read(0, MiB) == bytes(32 << 10) + data[32 << 10:]
 
 
+@pytest.mark.parametrize('fd', [True, False], ids=['mapped', 'by-message'])
+def test_compare_and_verify(start_controller, connect, image, fd):
+    driver = connect(start_controller('--namespace', 'file:' + image), fd=fd)
+    queue, data = driver.queues[1], os.urandom(128 << 10)
+    driver.write(8, data)
+    iova = driver.alloc(len(data) + 4096) + 512
+    driver.memory.write(iova, data)
+    queue.wait(driver.transfer(queue, nvme.COMPARE, 8, 256, iova, len(data)))
+    driver.memory.write(iova + 100000, bytes((data[100000] ^ 1,)))
+    with pytest.raises(nvme.Failed) as failed:
+        queue.wait(driver.transfer(queue, nvme.COMPARE, 8, 256, iova, len(data)))
+    assert failed.value.status == nvme.COMPARE_FAILURE
+    queue.command(nvme.VERIFY, 1, cdw=(0, 0, 32767))
+    with pytest.raises(nvme.Failed) as failed:
+        queue.command(nvme.VERIFY, 1, cdw=(1, 0, 32767))
+    assert failed.value.status == nvme.LBA_OUT_OF_RANGE
+    assert driver.read(8, len(data)) == data
+
+
 def test_memory_is_deallocated(start_controller, connect):
     driver = connect(start_controller('--namespace', 'memory:8M'))
     driver.write(0, b'x' * MiB)
