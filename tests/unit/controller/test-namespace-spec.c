@@ -35,6 +35,12 @@ static void parses_what_the_man_page_shows(void **state)
 	assert_int_equal(spec.bytes, 64 * MiB);
 	assert_int_equal(parse("null:1T", &spec), 0);
 	assert_int_equal(spec.bytes, 1ULL << 40);
+
+	assert_int_equal(parse("fault:/a.raw,cache=writeback,control=/c,stable=/s", &spec), 0);
+	assert_int_equal(spec.type, NAMESPACE_FAULT);
+	assert_string_equal(spec.path, "/a.raw");
+	assert_string_equal(spec.control, "/c");
+	assert_string_equal(spec.stable, "/s");
 }
 
 static void a_comma_is_written_twice(void **state)
@@ -64,6 +70,9 @@ static void refuses_nonsense(void **state)
 		"file:/a,cache=",
 		"file:/a,cache=none,cache=some",
 		"file:/a,block-size=0",
+		"file:/a,control=/c",
+		"fault:/a",
+		"fault:/a,stable=/s",
 		"file:/a,block-size=512,block-size=520",
 	};
 	struct namespace_spec spec;
@@ -109,6 +118,32 @@ static void takes_the_keepers_words(void **state)
 	assert_memory_equal(spec.nvme.uuid, uuid, 16);
 }
 
+static void knows_the_error_policies(void **state)
+{
+	static const struct {
+		const char *word;
+		enum nvme_error_policy policy;
+	} cases[] = {
+		{ NULL, NVME_ERROR_REPORT },
+		{ "report", NVME_ERROR_REPORT },
+		{ "stop", NVME_ERROR_STOP },
+		{ "enospace", NVME_ERROR_ENOSPACE },
+	};
+	_cleanup_json_ struct json_object *object = json_object_new_object();
+	struct namespace_spec spec;
+	size_t i;
+
+	json_add_u64(object, "nsid", 1);
+	json_add_string(object, "type", "file");
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		json_add_string(object, "error_policy", cases[i].word);
+		assert_int_equal(namespace_spec_from_json(object, &spec, NULL), 0);
+		assert_int_equal(spec.nvme.error_policy, cases[i].policy);
+	}
+	json_add_string(object, "error_policy", "ignore");
+	assert_int_equal(namespace_spec_from_json(object, &spec, NULL), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -117,6 +152,7 @@ int main(void)
 		cmocka_unit_test(refuses_nonsense),
 		cmocka_unit_test(a_path_too_long_is_not_another_path),
 		cmocka_unit_test(takes_the_keepers_words),
+		cmocka_unit_test(knows_the_error_policies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

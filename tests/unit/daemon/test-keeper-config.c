@@ -26,7 +26,7 @@ static void turns_metadata_into_a_configuration(void **state)
 		parse("<nvme:controller index='1' queues='2'><nvme:serial>S1</nvme:serial>"
 		      "<nvme:disk type='file'>"
 		      "<nvme:driver name='virtnvme' type='raw' cache='writeback' io='threads' "
-		      "discard='unmap'/>"
+		      "discard='unmap' error_policy='stop'/>"
 		      "<nvme:source file='/nowhere/a.raw'/><nvme:target dev='nvme1n3' bus='nvme'/>"
 		      "<nvme:blockio logical_block_size='4096'/>"
 		      "<nvme:capacity unit='MiB'>1</nvme:capacity>"
@@ -55,12 +55,14 @@ static void turns_metadata_into_a_configuration(void **state)
 	assert_string_equal(json_string_or(disk, "cache", ""), "writeback");
 	assert_string_equal(json_string_or(disk, "io", ""), "threads");
 	assert_true(json_bool_or(disk, "discard", false));
+	assert_string_equal(json_string_or(disk, "error_policy", ""), "stop");
 	assert_int_equal(json_u64_or(disk, "block_size", 0), 4096);
 	assert_int_equal(json_u64_or(disk, "capacity", 0), MiB);
 	assert_int_equal(strlen(json_string_or(disk, "nguid", "")), 36);
 	assert_string_equal(json_string_or(disk, "eui64", ""), "00a1b2c3d4e5f607");
 	disk = keeper_status_namespace(controller, 4);
 	assert_string_equal(json_string_or(disk, "type", ""), "memory");
+	assert_string_equal(json_string_or(disk, "error_policy", ""), "report");
 	assert_int_equal(json_u64_or(disk, "bytes", 0), 2 * MiB);
 	assert_null(json_string_or(disk, "eui64", NULL));
 
