@@ -10,13 +10,17 @@ import signal
 import statistics
 import time
 
+import pytest
+
+import test_migrate
+from lab.error import LabError
 from lab.guest import QemuGuest
 
 from conftest import IMAGES, complaints
 from test_keeper import RUN, devices, nothing_left, refuse_migration, start_keeper
 
 KILLS = int(os.environ.get('VIRTNVME_CRASH_KILLS', '8'))
-SIZE = 64 << 20
+MIGRATIONS = max(1, KILLS // 8)
 PROGRAM = '/usr/libexec/virtnvme/virtnvme-controller'
 
 # Verified reads and writes with flushes, then trims, again and again until told to stop.
@@ -111,6 +115,41 @@ def test_killed_and_upgraded_under_load(lab_host):
         judge(lab_host, guest)
         refuse_migration(guest)
     lab_host.wait_for(lambda: nothing_left(lab_host), 'the end of the keeper')
+
+
+def test_killed_while_it_migrates(lab_host):
+    """The source's controller dies while memory is copied, and once more before the end; whatever becomes of the migration, the
+    guest goes on with its disk, here or there. An upgrade has to wait."""
+    side = test_migrate.Side(lab_host, 'a0')
+    side.guest.check(test_migrate.LOAD)
+    for number in range(MIGRATIONS):
+        test_migrate.more_rounds(side)
+        target = test_migrate.Side(lab_host, 'ba'[number % 2] + str(number + 1), incoming='defer')
+        uri = f'unix:/run/lab/{target.name}.migrate'
+        target.qmp('migrate-incoming', uri=uri)
+        side.qmp('migrate-set-parameters', max_bandwidth=20 << 20)
+        side.qmp('migrate', uri=uri)
+        test_migrate.wait(lambda: side.status() == 'active', 'memory being copied')     # pylint: disable=cell-var-from-loop
+        for _ in range(2):
+            time.sleep(0.6)
+            with pytest.raises(LabError, match='under way'):
+                side.keeper('upgrade')
+            lab_host.run('kill -9 %d' % side.keeper('status')['controller']['pid'])
+        side.qmp('migrate-set-parameters', max_bandwidth=1 << 30)
+        test_migrate.wait(lambda: side.status() in ('completed', 'failed'), 'the end of the migration')     # pylint: disable=cell-var-from-loop
+        print(f'migration {number}: {side.status()}')
+        if side.status() == 'completed':
+            test_migrate.arrived(target)
+            side.end()
+            side = target
+        else:
+            target.end()
+        test_migrate.wait(lambda: len(os.listdir(lab_host.path('/run/virtnvme'))) == 2, 'the end of the keeper')
+        test_migrate.wait(lambda: side.keeper('status')['migration'] == 'none', 'disks in use')     # pylint: disable=cell-var-from-loop
+    test_migrate.more_rounds(side)
+    test_migrate.end_load(side)
+    side.end()
+    lab_host.wait_for(lambda: nothing_left(lab_host), 'the end of the keepers')
 
 
 def test_no_controller_can_run(lab_host):
