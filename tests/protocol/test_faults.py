@@ -444,3 +444,22 @@ def test_a_successor_tries_what_was_held(faulty_disk, monitor):
     assert driver.read(0, BLOCK) == b'y' * BLOCK
     client.close()
     keeper.stop()
+
+
+@pytest.mark.parametrize('policy', ['stop'])
+def test_an_upgrade_changes_nothing_about_what_is_held(faulty_disk, monitor):
+    keeper, faults = faulty_disk, faulty_disk.faults
+    client, driver = drive(keeper)
+    faults.write.fail(errno.EIO)
+    queue, cid, _ = submit(driver, nvme.WRITE, 0, b'y' * BLOCK)
+    monitor.serve('stop')
+    keeper.call('upgrade')
+    monitor.serve('stop')
+    until(lambda: problem(keeper) == 'write: Input/output error')
+    assert not queue.finished(cid)
+    faults.clear()
+    monitor.cont()
+    queue.wait(cid)
+    assert driver.read(0, BLOCK) == b'y' * BLOCK
+    client.close()
+    keeper.stop()
