@@ -2,6 +2,7 @@
 """Guests that move: two bare QEMUs, each with a keeper, on one host and one image. No libvirt, no daemon.
 
 What the daemon does is done here: it permits each migration of which QEMU says that it begins."""
+import datetime
 import json
 import os
 import socket
@@ -121,6 +122,12 @@ def migrate(source, target, bandwidth=None):
     return source.status()
 
 
+def moment(side, text):
+    """When the keeper wrote that."""
+    line = next(line for line in side.log().splitlines() if text in line)
+    return datetime.datetime.fromisoformat(line.split()[0].rstrip('Z')).timestamp()
+
+
 def arrived(target):
     """The guest runs at the target, and on its disks."""
     wait(lambda: target.status() in ('completed', 'failed'), 'the end of the migration at the target')
@@ -130,6 +137,8 @@ def arrived(target):
     wait(lambda: target.keeper('status')['migration'] == 'none', 'disks in use at the target')
     assert 'is back, after' in target.log()
     assert 'before QEMU' not in target.log()
+    loaded, back, resumed = (moment(target, text) for text in ("the disks' state is there", 'is back, after', 'QEMU: RESUME'))
+    print(f'{target.name}: QEMU\'s half was back {(back - loaded) * 1e3:.0f} ms after Load, {(resumed - back) * 1e3:.0f} ms before RESUME')
 
 
 @pytest.mark.parametrize('machine', ['q35', 'pc'])
