@@ -270,6 +270,14 @@ static bool arm_workers(struct io_thread *thread)
 	return true;
 }
 
+static void disarm_workers(struct io_thread *thread)
+{
+	unsigned i;
+
+	for (i = 0; i < thread->worker_count; i++)
+		nvme_worker_disarm(thread->workers[i]);
+}
+
 static void io_thread_sleep(struct io_thread *thread)
 {
 	WRITE_ONCE(thread->asleep, true);
@@ -278,6 +286,8 @@ static void io_thread_sleep(struct io_thread *thread)
 		stand(thread);
 		block_ring_wait(thread->ring, -1);
 		walk_on(thread);
+		if (block_ring_in_flight(thread->ring))
+			disarm_workers(thread);
 	}
 	WRITE_ONCE(thread->asleep, false);
 }

@@ -203,9 +203,13 @@ bool nvme_worker_poll(struct nvme_worker *worker);
 /**
  * nvme_worker_arm() - before sleeping: from here on a doorbell kicks
  *
- * Return: false if something came in meanwhile: poll again instead. The next poll disarms.
+ * Return: false if something came in meanwhile: poll again instead.
  */
 bool nvme_worker_arm(struct nvme_worker *worker);
+
+/** nvme_worker_disarm() - after sleeping, before anything else: what is being completed need not be
+ * answered by a doorbell that kicks */
+void nvme_worker_disarm(struct nvme_worker *worker);
 
 /** nvme_worker_watches() - does the guest leave its doorbells where a poll sees them, or are all brought
  * by the control thread with a kick? */

@@ -122,21 +122,23 @@ static void set_event(struct nvme_worker *worker, unsigned index, uint32_t value
 			sizeof(value));
 }
 
-/*
- * Awake: keep the event index out of the guest's way. Just behind its doorbell it passes it only after
- * a whole round, and twice a round it is put there again. Not the last entry: the driver compares
- * modulo 65536, and its step around the end of the queue passes that one whatever it is.
- */
+/* Awake: keep the event index out of the guest's way. Just behind its doorbell it passes it only after
+ * a whole round, and twice a round it is put there again. */
+static void put_behind(struct nvme_worker *worker, unsigned index, uint32_t value, uint32_t entries,
+		       uint32_t *stored)
+{
+	if (access_page(worker, &worker->events, READ_ONCE(worker->ctrl->state->shadow.events),
+			NVME_HOST_WRITE) == NVME_RING_DIRECT)
+		set_event(worker, index, value ? value - 1 : entries - 1, stored);
+}
+
 static void keep_behind(struct nvme_worker *worker, unsigned index, uint32_t value,
 			uint32_t entries, uint32_t *stored)
 {
 	uint32_t passed = value >= *stored ? value - *stored : value + entries - *stored;
 
-	if (*stored < entries && passed < entries / 2)
-		return;
-	if (access_page(worker, &worker->events, READ_ONCE(worker->ctrl->state->shadow.events),
-			NVME_HOST_WRITE) == NVME_RING_DIRECT)
-		set_event(worker, index, value ? value - 1 : entries - 2, stored);
+	if (*stored >= entries || passed >= entries / 2)
+		put_behind(worker, index, value, entries, stored);
 }
 
 static void sample_tail(struct nvme_sq *sq, uint32_t value)
@@ -218,6 +220,23 @@ void nvme_doorbell_arm(struct nvme_worker *worker)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!rests)
 		nvme_doorbell_sample(worker);
+}
+
+/*
+ * A queue whose commands are with the disk is armed while we sleep, and it is their completion that
+ * wakes us: the guest will answer it with its next command.
+ */
+void nvme_doorbell_disarm(struct nvme_worker *worker)
+{
+	if (nvme_controller_rests(worker->ctrl) || !shadow_of(worker))
+		return;
+	for (unsigned i = 0; i < worker->sq_count; i++) {
+		struct nvme_sq *sq = worker->sqs[i];
+
+		if (sq->id && sq->in_flight && sq->event == sq->shadow &&
+		    sq->shadow < sq->state->entries)
+			put_behind(worker, sq->id * 2, sq->shadow, sq->state->entries, &sq->event);
+	}
 }
 
 /*

@@ -62,6 +62,9 @@ void nvme_doorbell_sample(struct nvme_worker *worker);
 /** nvme_doorbell_arm() - the worker is about to look for the last time before it sleeps */
 void nvme_doorbell_arm(struct nvme_worker *worker);
 
+/** nvme_doorbell_disarm() - the worker is awake again, and has posted nothing yet */
+void nvme_doorbell_disarm(struct nvme_worker *worker);
+
 /** nvme_doorbell_config() - Doorbell Buffer Config, the admin command */
 void nvme_doorbell_config(struct nvme_request *request);
 

@@ -260,6 +260,11 @@ bool nvme_worker_arm(struct nvme_worker *worker)
 	return !has_work(worker);
 }
 
+void nvme_worker_disarm(struct nvme_worker *worker)
+{
+	nvme_doorbell_disarm(worker);
+}
+
 bool nvme_worker_watches(const struct nvme_worker *worker)
 {
 	return LOAD_ACQUIRE(worker->ctrl->state->shadow.doorbells);

@@ -66,6 +66,10 @@ bool nvme_worker_poll(struct nvme_worker *worker)
 	return any;
 }
 
+void nvme_worker_disarm(struct nvme_worker *worker)
+{
+}
+
 bool nvme_worker_watches(const struct nvme_worker *worker)
 {
 	return true;

@@ -86,6 +86,34 @@ static void awake_no_register_is_needed_in_any_round(void **state)
 	}
 }
 
+/* Nor by the guest that answers what woke the worker. */
+static void no_register_answers_a_completion(void **state)
+{
+	struct machine *machine = *state;
+	uint64_t page = machine_alloc(machine, 1);
+	struct machine_completion completion;
+
+	machine_shadow(machine);
+	for (unsigned i = 0; i < 3 * MACHINE_ENTRIES; i++) {
+		unsigned before;
+
+		machine_disk(machine)->hold = true;
+		machine_submit(machine, 1, read_block(page));
+		machine_run(machine); /* and it sleeps */
+		before = machine->trapped;
+		nvme_worker_disarm(machine->workers[0]);
+		machine_release(machine, machine_disk(machine));
+		machine_run_worker(machine, 0);
+		assert_true(machine_take(machine, 1, &completion));
+		machine_submit(machine, 1, read_block(page));
+		assert_int_equal(machine->trapped, before);
+		machine_run(machine);
+		machine_release(machine, machine_disk(machine));
+		machine_run(machine);
+		assert_true(machine_take(machine, 1, &completion));
+	}
+}
+
 /* The guest rings while the worker falls asleep: it saw the old event index. */
 static uint64_t ring_page;
 
@@ -461,6 +489,7 @@ int main(void)
 	}
 	const struct CMUnitTest tests[] = {
 		test(awake_no_register_is_needed_in_any_round),
+		test(no_register_answers_a_completion),
 		test(sleepers_are_woken_and_no_others),
 		test_two(sleepers_are_woken_and_no_others),
 		test(a_doorbell_while_falling_asleep_is_seen),
