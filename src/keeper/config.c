@@ -130,7 +130,6 @@ static int parse_source(struct json_object *json, struct namespace_config *confi
 			struct error **errp)
 {
 	static const char *const types[] = { "file", "block", "memory" };
-	uint64_t bytes;
 	size_t i;
 
 	config->type_name = json_string(json, "type", errp);
@@ -147,7 +146,7 @@ static int parse_source(struct json_object *json, struct namespace_config *confi
 	if (json_u64_or(json, "bytes", 0) == 0)
 		return error_set(errp, EINVAL,
 				 _("a memory disk needs a size: give its <capacity>"));
-	return json_u64(json, "bytes", &bytes, errp);
+	return json_u64(json, "bytes", &config->bytes, errp);
 }
 
 static int parse_cache(struct json_object *json, struct namespace_config *config,
@@ -201,6 +200,11 @@ struct json_object *namespace_config_for_controller(struct json_object *json)
 	{
 		if (!string_equal(key, "path"))
 			json_add(copy, key, json_object_get(value));
+	}
+	/* Its memory is the keeper's, so that it outlives the controller: a file without a name. */
+	if (string_equal(json_string_or(json, "type", ""), "memory")) {
+		json_add_string(copy, "type", "file");
+		json_add_string(copy, "cache", "writeback");
 	}
 	return copy;
 }

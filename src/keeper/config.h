@@ -41,6 +41,7 @@ struct namespace_config {
 	enum namespace_type type;
 	const char *type_name;
 	const char *path;	       /* NULL for memory */
+	uint64_t bytes;		       /* of memory */
 	uint64_t capacity, allocation; /* bytes; capacity 0: never create */
 	uint64_t block_size;	       /* the guest's, bytes; 0: the image's */
 	enum block_cache cache;

@@ -341,14 +341,12 @@ static void send_namespace(struct step *step, struct device_namespace *ns)
 
 	json_add_u64(arguments, "index", step->device->config.index);
 	json_add(arguments, "namespace", json);
-	if (ns->config.type != NAMESPACE_MEMORY) {
-		if (image_open(&ns->image, &ns->config, &fds[0], &err) < 0) {
-			json_object_put(arguments);
-			fail_step(step, err);
-			return;
-		}
-		fd_count = 1 + faults_open(&ns->config, json, &fds[1]);
+	if (image_open(&ns->image, &ns->config, &fds[0], &err) < 0) {
+		json_object_put(arguments);
+		fail_step(step, err);
+		return;
 	}
+	fd_count = 1 + faults_open(&ns->config, json, &fds[1]);
 	/* No copy stays here: the kernel's knowledge of who is still at work depends on it. */
 	call(step, "add-namespace", arguments, fds, fd_count);
 	fd_close_all(fds, fd_count);

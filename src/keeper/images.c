@@ -2,8 +2,12 @@
 #include "keeper/images.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/fd.h"
 #include "base/i18n.h"
 #include "base/log.h"
 #include "block/create.h"
@@ -86,12 +90,23 @@ static void tell_of_tail(const struct namespace_config *config, int fd)
 			    config->path, (unsigned)(st.st_size % block_size), block_size);
 }
 
+static int make_memory(uint64_t bytes, int *ret_fd, struct error **errp)
+{
+	_cleanup_close_ int fd = memfd_create("virtnvme-disk", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, bytes) < 0)
+		return error_set_errno(errp, errno, _("cannot make a memory disk of %llu bytes"),
+				       (unsigned long long)bytes);
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
 int image_hold(struct image *image, const struct namespace_config *config, struct error **errp)
 {
 	int r;
 
 	if (config->type == NAMESPACE_MEMORY)
-		return 0;
+		return make_memory(config->bytes, &image->lock_fd, errp);
 	r = open_path(config, BLOCK_CACHE_WRITEBACK, true, &image->lock_fd, errp);
 	if (r < 0)
 		return r;
@@ -146,8 +161,14 @@ int image_open(const struct image *image, const struct namespace_config *config,
 {
 	_cleanup_close_ int fd = -1;
 	struct stat locked, opened;
+	char memory[32];
 	int r;
 
+	if (config->type == NAMESPACE_MEMORY) {
+		snprintf(memory, sizeof(memory), "/proc/self/fd/%d", image->lock_fd);
+		*ret_fd = open(memory, O_RDWR | O_CLOEXEC);
+		return *ret_fd < 0 ? error_set_errno(errp, errno, "%s", memory) : 0;
+	}
 	r = open_path(config, config->cache, config->read_only, &fd, errp);
 	if (r < 0)
 		return r;

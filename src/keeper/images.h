@@ -10,7 +10,7 @@
  * which the keeper opens for it and does not keep.
  */
 struct image {
-	int lock_fd; /* -1: no image (memory) or not held; it may be held and not locked */
+	int lock_fd; /* -1: not held; it may be held and not locked. Of a memory disk: the memory */
 };
 
 #define IMAGE_NONE                                                                                 \

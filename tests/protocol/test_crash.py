@@ -141,6 +141,23 @@ def test_killed_in_the_middle_of_io(disk):
     assert statistics.median(gaps) < 500
 
 
+def test_a_memory_disk_outlives_its_controller(keeper):
+    keeper.controller()['namespaces'].append({'nsid': 1, 'target': 'nvme0n1', 'type': 'memory', 'bytes': 8 * MIB, 'cache': 'none',
+                                              'uuid': '8f6b0d3e-0000-4000-8000-000000000200'})
+    keeper.start()
+    client, driver = drive(keeper)
+    assert driver.namespace() == (8 * MIB // 512, 512)
+    driver.write(7, b'm' * 8192)
+    driver.flush()
+    kill(keeper)
+    assert driver.read(7, 8192) == b'm' * 8192
+    assert driver.read(8 * MIB // 512 - 1, 512) == bytes(512)
+    keeper.call('upgrade')
+    assert driver.read(7, 8192) == b'm' * 8192
+    client.close()
+    keeper.stop()
+
+
 def test_messages_wait_for_the_successor(disk):
     """What the client sends while nobody is there is answered once, in order."""
     client, driver = drive(disk)
