@@ -15,7 +15,8 @@
  *
  *	what comes		what is done
  *	MIGRATION setup		ask QEMU how it migrates, message mode on, read QEMU's half of the devices
- *	STOP			read QEMU's half again: nobody changes it any more
+ *	MIGRATION_PASS, STOP	read QEMU's half again: the guest may have changed it, and after STOP
+ *				nobody does any more, but QEMU may not find the time to answer
  *	permit			the daemon has asked libvirt what this is
  *	Id, the first		all of the above is there, else error -> freeze -> collect -> locks are
  *				given back -> answer; the other Ids are answered likewise
@@ -344,7 +345,8 @@ void migration_event(struct migration *migration, const char *name, struct json_
 		return;
 	if (is_status)
 		handle_status(migration, status, when);
-	else if (string_equal(name, "STOP") && migration->announced && !migration->preparing)
+	else if ((string_equal(name, "STOP") || string_equal(name, "MIGRATION_PASS")) &&
+		 migration->announced && !migration->preparing && !migration->frozen)
 		migration_start(migration, MIGRATION_READ_PCI);
 	else if (string_equal(name, "RESUME") && !migration->homeward &&
 		 (migration->frozen || migration->state == MIGRATION_COMPLETED))

@@ -24,6 +24,15 @@ IDS = ','.join('virtnvme-%02d' % n for n in range(16))
 ROUNDS = int(os.environ.get('VIRTNVME_MIGRATIONS', '2'))
 
 
+def controller(number, queues=2, parked=False):
+    """In the keeper's configuration; parked is one without disks."""
+    return {'index': number, 'serial': f'VN{number}', 'uuid': '5f0c9d0a-27f9-4b7c-8a55-6c7c0e3c00%02x' % number, 'queues': queues,
+            'namespaces': [] if parked else [
+                {'nsid': 1, 'target': f'nvme{number}n1', 'type': 'file', 'path': f'{IMAGES}/disk{number}.raw',
+                 'capacity': 64 << 20, 'cache': 'none', 'io': 'io_uring', 'discard': True,
+                 'uuid': '5f0c9d0a-27f9-4b7c-8a55-6c7c0e3d00%02x' % number}]}
+
+
 class Side:
     """A keeper and the QEMU that it serves."""
 
@@ -34,11 +43,7 @@ class Side:
             'uuid': self.uuid, 'name': name, 'runtime_dir': self.run, 'owner': {'uid': 0, 'gid': 0},
             'controller_program': '/usr/libexec/virtnvme/virtnvme-controller', 'controller_user': 'virtnvme', 'log_level': 7,
             'incoming': incoming is not None,
-            'controllers': disks or [{
-                'index': n, 'serial': f'VN{n}', 'uuid': '5f0c9d0a-27f9-4b7c-8a55-6c7c0e3c00%02x' % n, 'queues': queues,
-                'namespaces': [{'nsid': 1, 'target': f'nvme{n}n1', 'type': 'file', 'path': f'{IMAGES}/disk{n}.raw',
-                                'capacity': 64 << 20, 'cache': 'none', 'io': 'io_uring', 'discard': True,
-                                'uuid': '5f0c9d0a-27f9-4b7c-8a55-6c7c0e3d00%02x' % n}]} for n in range(controllers)]}
+            'controllers': disks or [controller(n, queues) for n in range(controllers)]}
         done = host.run(['python3', '-c', START], input=json.dumps(self.config))
         assert json.loads(done.stdout) == {'result': {}}, done.stdout
         more = ['-S', '-incoming', incoming] if incoming else []
@@ -54,15 +59,17 @@ class Side:
         argv = ['-object', json.dumps({'qom-type': 'dbus-vmstate', 'id': 'virtnvme-vmstate', 'addr': f'unix:path={self.run}/bus.sock',
                                        'id-list': IDS}),
                 '-chardev', f'socket,id=virtnvme-qmp,path={self.run}/qmp.sock', '-mon', 'chardev=virtnvme-qmp,mode=control']
-        for controller in self.config['controllers']:
-            n = controller['index']
-            bus = {}
-            if machine == 'q35':
-                bus = {'bus': f'virtnvme-port{n}'}
+        if machine == 'q35':
+            for n in range(3):
                 argv += ['-device', f'pcie-root-port,id=virtnvme-port{n},chassis={n + 1},slot={n + 1},bus=pcie.0,addr={16 + n:x}.0']
-            argv += ['-device', json.dumps({'driver': 'vfio-user-pci', 'id': f'virtnvme-nvme{n}', 'x-msg-timeout': 30000,
-                                            'socket': {'type': 'unix', 'path': f'{self.run}/nvme{n}.sock'}} | bus)]
+        for one in self.config['controllers']:
+            argv += ['-device', json.dumps(self.device(machine, one['index']))]
         return argv
+
+    def device(self, machine, number):
+        place = {'bus': f'virtnvme-port{number}'} if machine == 'q35' else {'bus': 'pci.0', 'addr': f'{16 + number:x}.0'}
+        return {'driver': 'vfio-user-pci', 'id': f'virtnvme-nvme{number}', 'x-msg-timeout': 30000,
+                'socket': {'type': 'unix', 'path': f'{self.run}/nvme{number}.sock'}} | place
 
     def keeper(self, command, **arguments):
         with socket.socket(socket.AF_UNIX) as sock:
@@ -230,6 +237,30 @@ def test_three_controllers_with_all_vectors(lab_host):
         assert side.guest.check('echo 3 > /proc/sys/vm/drop_caches; sha256sum /dev/nvme?n1') == sums
     assert complaints(side.guest) == []
     side.end()
+
+
+@pytest.mark.parametrize('machine', ['q35', 'pc'])
+def test_plugged_and_parked_controllers_go_along(lab_host, machine):
+    side = Side(lab_host, 'a0', machine)
+    for number, parked in (1, False), (2, True):
+        side.keeper('add-controller', controller=controller(number, parked=parked))
+        side.qmp('device_add', **side.device(machine, number))
+        side.guest.check(f'for i in $(seq 300); do [ "$(cat /sys/class/nvme/nvme{number}/state)" = live ] && break; sleep 0.1; done; '
+                         f'[ "$(cat /sys/class/nvme/nvme{number}/state)" = live ]')
+    side.guest.check('dd if=/dev/urandom of=/dev/nvme1n1 bs=64k count=16 oflag=direct 2>/dev/null')
+    theirs = side.guest.check('sha256sum /dev/nvme1n1').split()[0]
+    target = Side(lab_host, 'b1', machine, disks=[controller(0), controller(1), controller(2, parked=True)], incoming='defer')
+    assert migrate(side, target) == 'completed', side.log()
+    arrived(target)
+    side.end()
+    target.guest.check('nvme id-ctrl /dev/nvme2 > /dev/null && echo 3 > /proc/sys/vm/drop_caches')
+    assert target.guest.check('sha256sum /dev/nvme1n1').split()[0] == theirs
+    # And what is parked is of use.
+    target.keeper('add-namespace', index=2, namespace=controller(2)['namespaces'][0])
+    target.guest.check('for i in $(seq 300); do [ -e /dev/nvme2n1 ] && break; sleep 0.1; done; '
+                       'dd if=/dev/zero of=/dev/nvme2n1 bs=64k count=16 oflag=direct 2>/dev/null')
+    assert complaints(target.guest) == []
+    target.end()
 
 
 def test_saved_and_restored(lab_host):

@@ -431,6 +431,20 @@ static void cancelled_while_copying(void **state)
 	assert_string_equal(migration_state_name(migration), "none");
 }
 
+/* A guest that moves its interrupts about is read again and again. */
+static void reads_again_with_each_pass(void **state)
+{
+	event("MIGRATION_PASS");
+	assert_string_equal(news(), "");
+	copy_memory();
+	event("MIGRATION_PASS");
+	assert_string_equal(news(), "pci");
+	done(MIGRATION_READ_PCI);
+	stop_and_save();
+	event("MIGRATION_PASS");
+	assert_string_equal(news(), "");
+}
+
 /* virsh suspend and resume in mid-copy. */
 static void resume_in_mid_copy_changes_nothing(void **state)
 {
@@ -688,6 +702,7 @@ int main(void)
 		OUTGOING(goes_on_when_the_guest_does),
 		OUTGOING(goes_on_after_a_save),
 		OUTGOING(cancelled_while_copying),
+		OUTGOING(reads_again_with_each_pass),
 		OUTGOING(resume_in_mid_copy_changes_nothing),
 		OUTGOING(stays_frozen_without_its_locks),
 		OUTGOING(thaws_until_it_works),
