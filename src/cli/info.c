@@ -60,6 +60,7 @@ static void print_table(struct json_object *info)
 				       _("Allocated"), _("Read"), _("Written"), _("State") };
 	struct json_object *controllers = json_child(info, "controllers", json_type_array);
 	struct json_object *keeper = json_child(info, "keeper", json_type_object);
+	struct json_object *process = json_child(keeper, "controller", json_type_object);
 	const char *problem = json_string_or(info, "problem", NULL);
 	struct table *table = table_new(ARRAY_SIZE(titles), titles);
 	size_t i, j;
@@ -70,6 +71,10 @@ static void print_table(struct json_object *info)
 	if (keeper)
 		printf("%-12s %llu\n", _("Keeper:"),
 		       (unsigned long long)json_u64_or(keeper, "pid", 0));
+	if (json_u64_or(process, "restarts", 0))
+		printf(_("%-12s the controller, %llu times; the last time %s\n"), _("Restarted:"),
+		       (unsigned long long)json_u64_or(process, "restarts", 0),
+		       json_string_or(process, "reason", "-"));
 	if (problem)
 		printf("%-12s %s\n", _("Problem:"), problem);
 	putchar('\n');

@@ -14,7 +14,8 @@
 #include "keeper/keeper.h"
 #include "keeper/upgrade.h"
 
-#define MAX_CONNECTIONS 16u
+#define MAX_CONNECTIONS	    16u
+#define COUNTERS_TIMEOUT_US (2u * 1000000)
 
 struct client {
 	struct client *next;
@@ -182,22 +183,54 @@ static struct json_object *describe(const struct keeper *keeper, struct json_obj
 	return json;
 }
 
+/* A status that waits for the controller's counters, but not for ever. */
+struct status {
+	struct keeper *keeper;
+	struct control_request *request; /* NULL: it is answered */
+	sd_event_source *timer;
+};
+
+static void answer_status(struct status *status, struct json_object *counters)
+{
+	status->timer = sd_event_source_disable_unref(status->timer);
+	if (status->request)
+		control_request_reply(steal_pointer(status->request),
+				      describe(status->keeper, counters));
+}
+
+static int on_status_timer(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	answer_status(opaque, NULL);
+	return 0;
+}
+
 static void on_counters(void *opaque, struct json_object *result, const struct error *err)
 {
-	struct pending *pending = opaque;
+	struct status *status = opaque;
 
-	control_request_reply(pending->request, describe(pending->keeper, result));
-	free(pending);
+	answer_status(status, result);
+	free(status);
 }
 
 static void handle_status(struct keeper *keeper, struct control_request *request,
 			  struct json_object *arguments)
 {
-	if (keeper->supervisor.connection && keeper->supervisor.state == CONTROLLER_RUNNING)
-		control_connection_call(keeper->supervisor.connection, "counters", NULL, NULL, 0,
-					on_counters, new_pending(keeper, request, 0));
-	else
+	struct status *status;
+
+	if (!keeper->supervisor.connection || keeper->supervisor.state != CONTROLLER_RUNNING) {
 		control_request_reply(request, describe(keeper, NULL));
+		return;
+	}
+	status = calloc(1, sizeof(*status));
+	if (!status)
+		abort(); /* the daemon would wait for ever */
+	status->keeper = keeper;
+	status->request = request;
+	/* One that hangs is worth a status more than any. */
+	sd_event_add_time_relative(keeper->event, &status->timer, CLOCK_MONOTONIC,
+				   COUNTERS_TIMEOUT_US, 0, on_status_timer, status);
+	control_connection_call(keeper->supervisor.connection, "counters", NULL, NULL, 0,
+				on_counters, status);
 }
 
 /*

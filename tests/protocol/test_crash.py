@@ -228,6 +228,7 @@ def test_a_stopped_controller_is_waited_for(disk):
     client, driver = drive(disk)
     pid = status(disk)['pid']
     os.kill(pid, signal.SIGSTOP)
+    assert disk.call('status')['controllers'][0]['namespaces'][0]['counters'] == {}      # it is answered all the same
     threading.Timer(1.5, os.kill, (pid, signal.SIGCONT)).start()
     driver.write(0, b's' * 512)
     assert driver.read(0, 512) == b's' * 512
