@@ -2,8 +2,8 @@
 """What a run must not be worse than: nothing that a busy machine alone could break.
 
 System calls and wake-ups for a command are counts of what the programs do. A median latency in polling mode, and the
-processor time of the server, are not changed much by others that take the processor away for a while; of these the best
-run is taken and the margin is large."""
+processor time of the server, are not changed much by others that take the processor away for a while; they are compared to
+the references of the same run, and the margin is large."""
 
 IDLE_KIB = 12 * 1024
 START_MS = 100

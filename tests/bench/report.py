@@ -45,9 +45,10 @@ def processor():
 
 
 def ratio(ratios, name, above, below):
-    """The best of the runs on both sides: what others do on the machine only makes worse."""
-    if above and below:
-        ratios[name] = above / below
+    """The median over the runs, each by itself: what others do to the machine changes from run to run."""
+    pairs = [a / b for a, b in zip(above, below) if a and b]
+    if pairs:
+        ratios[name] = statistics.median(pairs)
 
 
 def summarize(args, chosen, results, references, fio, quiet):
@@ -57,27 +58,31 @@ def summarize(args, chosen, results, references, fio, quiet):
         for way in ('read', 'write'):
             reference['copy_%d_%s_ns' % (size, way)] = pick(references, 'copy_%d_ns' % size, way)
     ratios = {}
-    ping = reference['ping_pong_p50_ns']['min']
+    ping = [run['ping_pong_ns']['p50'] for run in references]
     for case in chosen:
-        row = rows.get(case.name)
-        if not row or case.verify:
+        runs = results.get(case.name)
+        if not runs or case.verify:
             continue
+        p50 = [run['latency_ns']['p50'] for run in runs]
+        cpu = [run['server']['cpu_ns_per_command'] for run in runs]
         if case.backend == 'null' and not case.interrupts:
             if case.depth == 1:
-                ratio(ratios, '%s: p50 / ping-pong' % case.name, row['p50']['min'], ping)
+                ratio(ratios, '%s: p50 / ping-pong' % case.name, p50, ping)
             else:
-                ratio(ratios, '%s: server CPU / ping-pong' % case.name, row['cpu_ns']['min'], ping)
+                ratio(ratios, '%s: server CPU / ping-pong' % case.name, cpu, ping)
         if case.backend == 'memory' and case.what in ('read', 'write') and case.depth == 1:
-            copy = reference['copy_4096_%s_ns' % case.what]['min']
-            ratio(ratios, '%s: p50 / (ping-pong + copy)' % case.name, row['p50']['min'], ping + copy)
+            ratio(ratios, '%s: p50 / (ping-pong + copy)' % case.name, p50,
+                  [run['ping_pong_ns']['p50'] + run['copy_4096_ns'][case.what] for run in references])
         if case.backend == 'memory' and case.size == 128:
-            copy = reference['copy_131072_%s_ns' % case.what.replace('seq', '')]['min']
-            ratio(ratios, '%s: bandwidth / memcpy' % case.name, row['bytes_per_second']['max'], 131072 / copy * 1e9)
+            copy = [run['copy_131072_ns'][case.what.replace('seq', '')] for run in references]
+            ratio(ratios, '%s: bandwidth / memcpy' % case.name, [run['bytes_per_second'] for run in runs],
+                  [131072 / ns * 1e9 for ns in copy])
+            ratio(ratios, '%s: server CPU / memcpy' % case.name, cpu, copy)
         if case.backend == 'file' and case.depth in fio and case.what == 'read':
-            ratio(ratios, '%s: IOPS / fio' % case.name, row['iops']['median'],
-                  statistics.median(run['iops'] for run in fio[case.depth]))
-            ratio(ratios, '%s: server CPU / fio' % case.name, row['cpu_ns']['median'],
-                  statistics.median(run['server']['cpu_ns_per_command'] for run in fio[case.depth]))
+            ratio(ratios, '%s: IOPS / fio' % case.name, [run['iops'] for run in runs],
+                  [run['iops'] for run in fio[case.depth]])
+            ratio(ratios, '%s: server CPU / fio' % case.name, cpu,
+                  [run['server']['cpu_ns_per_command'] for run in fio[case.depth]])
     return {
         'machine': {'processor': processor(), 'processors': os.cpu_count(), 'kernel': platform.release()},
         'runs': args.runs, 'milliseconds': args.milliseconds,
@@ -87,14 +92,14 @@ def summarize(args, chosen, results, references, fio, quiet):
 
 
 def number(row, key, scale=1.0, digits=0):
-    value = row.get(key)
+    value = row.get(key.lstrip('^'))
     if isinstance(value, dict):
-        value = value['median']
+        value = value['max' if key.startswith('^') else 'median']
     return '-' if value is None else '%.*f' % (digits, value / scale)
 
 
 COLUMNS = (
-    ('kIOPS', 'iops', 1e3, 1), ('MB/s', 'bytes_per_second', 1e6, 0), ('p50 us', 'p50', 1e3, 2), ('p99 us', 'p99', 1e3, 2),
+    ('kIOPS', 'iops', 1e3, 1), ('best', '^iops', 1e3, 1), ('MB/s', 'bytes_per_second', 1e6, 0), ('p50 us', 'p50', 1e3, 2), ('p99 us', 'p99', 1e3, 2),
     ('p99.9 us', 'p99.9', 1e3, 1), ('server CPU ns', 'cpu_ns', 1, 0), ('client CPU ns', 'client_cpu_ns', 1, 0),
     ('switches/M', 'switches', 1, 0), ('syscalls/M', 'system_calls', 1, 0),
 )
