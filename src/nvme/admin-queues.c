@@ -39,12 +39,12 @@ static void run_step(struct nvme_host_call *call)
 	__atomic_fetch_sub(&ctrl->steps, 1, __ATOMIC_SEQ_CST);
 }
 
-/* Go on as @step on worker @index. */
-static void go_on(struct nvme_request *request, unsigned index,
-		  void (*step)(struct nvme_request *request))
+void nvme_admin_go_on(struct nvme_request *request, unsigned index,
+		      void (*step)(struct nvme_request *request))
 {
 	__atomic_fetch_add(&controller_of(request)->steps, 1, __ATOMIC_SEQ_CST);
 	request->step = step;
+	request->step_worker = index;
 	request->call.run = run_step;
 	nvme_host_call(controller_of(request)->host, index, &request->call);
 }
@@ -103,7 +103,7 @@ static void create_cq_on_owner(struct nvme_request *request)
 
 	if (owner)
 		nvme_cq_start(&controller_of(request)->cqs[id], owner);
-	go_on(request, 0, succeed);
+	nvme_admin_go_on(request, 0, succeed);
 }
 
 void nvme_admin_create_cq(struct nvme_request *request)
@@ -134,7 +134,7 @@ void nvme_admin_create_cq(struct nvme_request *request)
 	WRITE_ONCE(cq->head, 0);
 	/* The control thread takes doorbells from here on. */
 	NVME_STORE(cq->entries, entries_of(request));
-	go_on(request, nvme_controller_worker_of(ctrl, id), create_cq_on_owner);
+	nvme_admin_go_on(request, nvme_controller_worker_of(ctrl, id), create_cq_on_owner);
 }
 
 static nvme_status judge_create_sq(struct nvme_request *request)
@@ -159,7 +159,7 @@ static void create_sq_on_owner(struct nvme_request *request)
 
 	if (owner_of(request, cqid))
 		nvme_sq_start(&ctrl->sqs[id], &ctrl->cqs[cqid]);
-	go_on(request, 0, succeed);
+	nvme_admin_go_on(request, 0, succeed);
 }
 
 void nvme_admin_create_sq(struct nvme_request *request)
@@ -187,7 +187,7 @@ void nvme_admin_create_sq(struct nvme_request *request)
 	WRITE_ONCE(sq->cqid, cqid);
 	WRITE_ONCE(sq->tail, 0);
 	NVME_STORE(sq->entries, entries_of(request));
-	go_on(request, nvme_controller_worker_of(ctrl, cqid), create_sq_on_owner);
+	nvme_admin_go_on(request, nvme_controller_worker_of(ctrl, cqid), create_sq_on_owner);
 }
 
 static void sq_deleted(struct nvme_request *request)
@@ -207,7 +207,7 @@ void nvme_admin_sq_idle(struct nvme_sq *sq)
 	sq->deletion = NULL;
 	if (sq->live)
 		nvme_sq_stop(sq);
-	go_on(request, 0, sq_deleted);
+	nvme_admin_go_on(request, 0, sq_deleted);
 }
 
 /* Completions that found no room: the guest that deletes the queue does not wait for them. */
@@ -233,7 +233,7 @@ static void delete_sq_on_owner(struct nvme_request *request)
 	struct nvme_sq *sq = &ctrl->sqs[id_of(request)];
 
 	if (!owner_of(request, sq->state->cqid)) {
-		go_on(request, 0, sq_deleted);
+		nvme_admin_go_on(request, 0, sq_deleted);
 		return;
 	}
 	drop_waiting(sq);
@@ -257,8 +257,8 @@ void nvme_admin_delete_sq(struct nvme_request *request)
 	}
 	nvme_request_judged(request);
 	ctrl->sqs[id].leaving = true;
-	go_on(request, nvme_controller_worker_of(ctrl, ctrl->state->sqs[id].cqid),
-	      delete_sq_on_owner);
+	nvme_admin_go_on(request, nvme_controller_worker_of(ctrl, ctrl->state->sqs[id].cqid),
+			 delete_sq_on_owner);
 }
 
 static nvme_status judge_delete_cq(struct nvme_request *request)
@@ -290,7 +290,7 @@ static void delete_cq_on_owner(struct nvme_request *request)
 
 	if (owner_of(request, id))
 		nvme_cq_stop(&controller_of(request)->cqs[id]);
-	go_on(request, 0, cq_deleted);
+	nvme_admin_go_on(request, 0, cq_deleted);
 }
 
 void nvme_admin_delete_cq(struct nvme_request *request)
@@ -310,5 +310,5 @@ void nvme_admin_delete_cq(struct nvme_request *request)
 	}
 	nvme_request_judged(request);
 	ctrl->cqs[id].leaving = true;
-	go_on(request, nvme_controller_worker_of(ctrl, id), delete_cq_on_owner);
+	nvme_admin_go_on(request, nvme_controller_worker_of(ctrl, id), delete_cq_on_owner);
 }

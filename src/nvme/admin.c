@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nvme/admin.h"
 
+#include "nvme/abort.h"
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
 #include "nvme/doorbell.h"
 #include "nvme/features.h"
 #include "nvme/identify.h"
 #include "nvme/log-pages.h"
-
-/* Section 5.1: a controller may always say that the command was not aborted. What is in flight here
- * is in the hands of the host's storage. */
-static void abort_command(struct nvme_request *request)
-{
-	request->result = 1;
-	nvme_request_complete(request, NVME_SUCCESS);
-}
 
 static const struct {
 	uint8_t opcode;
@@ -27,7 +20,7 @@ static const struct {
 	{ NVME_ADMIN_DELETE_CQ, NVME_SUPPORTED, nvme_admin_delete_cq },
 	{ NVME_ADMIN_CREATE_CQ, NVME_SUPPORTED, nvme_admin_create_cq },
 	{ NVME_ADMIN_IDENTIFY, NVME_SUPPORTED, nvme_identify },
-	{ NVME_ADMIN_ABORT, NVME_SUPPORTED, abort_command },
+	{ NVME_ADMIN_ABORT, NVME_SUPPORTED, nvme_abort },
 	{ NVME_ADMIN_SET_FEATURE, NVME_SUPPORTED, nvme_features_set },
 	{ NVME_ADMIN_GET_FEATURE, NVME_SUPPORTED, nvme_features_get },
 	{ NVME_ADMIN_ASYNC_EVENT, NVME_SUPPORTED, nvme_async_event_request },

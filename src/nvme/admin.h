@@ -8,6 +8,10 @@
  * ends with. */
 nvme_status nvme_admin_parse(struct nvme_request *request);
 
+/** nvme_admin_go_on() - call @step(@request) on worker @index; a freeze waits for it */
+void nvme_admin_go_on(struct nvme_request *request, unsigned index,
+		      void (*step)(struct nvme_request *request));
+
 /** nvme_admin_effects() - by opcode, for the log page */
 void nvme_admin_effects(uint32_t *effects);
 

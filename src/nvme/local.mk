@@ -1,5 +1,6 @@
 noinst_LIBRARIES += src/libnvme.a
 src_libnvme_a_SOURCES = \
+	src/nvme/abort.c src/nvme/abort.h \
 	src/nvme/admin.c src/nvme/admin.h \
 	src/nvme/admin-queues.c \
 	src/nvme/async-event.c src/nvme/async-event.h \

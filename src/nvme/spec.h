@@ -98,6 +98,7 @@ enum {
 	NVME_INVALID_FIELD = 0x002,
 	NVME_DATA_TRANSFER_ERROR = 0x004,
 	NVME_INTERNAL_ERROR = 0x006,
+	NVME_ABORT_REQUESTED = 0x007,
 	NVME_INVALID_NAMESPACE = 0x00b,
 	NVME_COMMAND_SEQUENCE_ERROR = 0x00c,
 	NVME_PRP_OFFSET_INVALID = 0x013,
@@ -174,6 +175,11 @@ struct nvme_dataset_range {
 	uint64_t lba;
 };
 _Static_assert(sizeof(struct nvme_dataset_range) == 16, "figure 368");
+
+/* Abort, section 5.1 */
+#define NVME_ABORT_SQ(cdw10)  ((cdw10)&0xffff)
+#define NVME_ABORT_CID(cdw10) ((cdw10) >> 16)
+#define NVME_NOT_ABORTED      1 /* result */
 
 /* Features, section 5.21.1 */
 enum {

@@ -1,4 +1,5 @@
 NVME_TESTS = \
+	tests/unit/nvme/test-abort \
 	tests/unit/nvme/test-admin \
 	tests/unit/nvme/test-compare \
 	tests/unit/nvme/test-crash \
@@ -31,6 +32,8 @@ tests_unit_nvme_libcrash_a_CPPFLAGS = $(src_libnvme_a_CPPFLAGS) -DNVME_CRASH_POI
 MACHINE_LIBS = tests/unit/nvme/libmachine.a src/libnvme.a tests/unit/nvme/libmachine.a \
 	$(BASE_LIBS) $(UUID_LIBS) $(CMOCKA_LIBS)
 
+tests_unit_nvme_test_abort_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_abort_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_admin_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_admin_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_crash_CPPFLAGS = $(UNIT_CPPFLAGS) -DNVME_CRASH_POINTS
