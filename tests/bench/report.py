@@ -31,8 +31,8 @@ def summarize_case(runs):
     }
     for name in ('p50', 'p99', 'p99.9'):
         row[name] = pick(runs, 'latency_ns', name)
-    counted = runs[0].get('counted', {}).get('server', {})
-    row['system_calls'] = counted.get('system_calls_per_million')
+    row['system_calls'] = pick([run.get('counted', run) for run in runs[:1]] if 'counted' in runs[0] else runs,
+                               'server', 'system_calls_per_million')
     return {key: value for key, value in row.items() if value is not None}
 
 
@@ -48,7 +48,7 @@ def ratio(ratios, name, above, below):
     """The median over the runs, each by itself: what others do to the machine changes from run to run."""
     pairs = [a / b for a, b in zip(above, below) if a and b]
     if pairs:
-        ratios[name] = statistics.median(pairs)
+        ratios[name] = spread(pairs)
 
 
 def summarize(args, chosen, results, references, fio, quiet):
@@ -119,7 +119,7 @@ def table(summary):
         lines.append('| %s | %.0f |' % (name.replace('_ns', '').replace('_', ' '), value['median']))
     lines += ['', '| ratio | |', '|---|--:|']
     for name, value in summary['ratios'].items():
-        lines.append('| %s | %.2f |' % (name, value))
+        lines.append('| %s | %.2f |' % (name, value['median']))
     lines += ['', '| controllers | start ms | private KiB | anonymous KiB | wake-ups/s | CPU % | after load: wake-ups | CPU ns |',
               '|--:|--:|--:|--:|--:|--:|--:|--:|']
     for count, quiet in summary['quiet'].items():
