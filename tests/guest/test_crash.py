@@ -124,7 +124,7 @@ def test_killed_while_it_migrates(lab_host):
     side.guest.check(test_migrate.LOAD)
     for number in range(MIGRATIONS):
         test_migrate.more_rounds(side)
-        target = test_migrate.Side(lab_host, 'ba'[number % 2] + str(number + 1), incoming='defer')
+        target = test_migrate.Side(lab_host, ('b' if side.name[0] == 'a' else 'a') + str(number + 1), incoming='defer')
         uri = f'unix:/run/lab/{target.name}.migrate'
         target.qmp('migrate-incoming', uri=uri)
         side.qmp('migrate-set-parameters', max_bandwidth=20 << 20)
