@@ -227,7 +227,7 @@ def test_three_controllers_with_all_vectors(lab_host):
     side = Side(lab_host, 'a0', controllers=3, queues=64)
     side.guest.check('for n in 0 1 2; do dd if=/dev/urandom of=/dev/nvme${n}n1 bs=64k count=16 oflag=direct || exit 1; done 2>/dev/null')
     sums = side.guest.check('sha256sum /dev/nvme?n1')
-    for number in range(ROUNDS):
+    for number in range(max(1, ROUNDS // 2)):
         target = Side(lab_host, 'ba'[number % 2] + str(number + 1), controllers=3, queues=64, incoming='defer')
         assert migrate(side, target) == 'completed', side.log()
         arrived(target)

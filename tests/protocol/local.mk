@@ -9,7 +9,7 @@ PROTOCOL_TESTS = \
 	tests/protocol/test_keeper.py \
 	tests/protocol/test_keeper_channel.py \
 	tests/protocol/test_message_dma.py tests/protocol/test_message_mode.py \
-	tests/protocol/test_migration.py \
+	tests/protocol/test_migration.py tests/protocol/test_migration_nonsense.py \
 	tests/protocol/test_pci.py \
 	tests/protocol/test_program.py \
 	tests/protocol/test_reset.py \
