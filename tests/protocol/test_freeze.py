@@ -33,12 +33,12 @@ def try_lock(fd, kind, byte):
     return True
 
 
-def submit_writes(driver, count, value):
+def submit_writes(driver, count, value, first=0):
     queue, cids = driver.queues[1], []
     for i in range(count):
         iova = driver.alloc(4096)
         driver.memory.write(iova, bytes([value]) * 4096)
-        cids.append(queue.submit(nvme.WRITE, 1, iova, cdw=(i * 8, 0, 7)))
+        cids.append(queue.submit(nvme.WRITE, 1, iova, cdw=((first + i) * 8, 0, 7)))
     return cids
 
 
@@ -48,7 +48,7 @@ def test_frozen_and_thawed(keeper, image):      # noqa: F811
     driver = driver_of(client)
     cids = submit_writes(driver, 16, 1)
     assert keeper.channel.call('freeze') == {}
-    cids += submit_writes(driver, 16, 2)
+    cids += submit_writes(driver, 16, 2, first=16)
     queue = driver.queues[1]
     driver.until(lambda: client.processed() >= client.sequence - 1)
     time.sleep(0.05)
@@ -62,7 +62,7 @@ def test_frozen_and_thawed(keeper, image):      # noqa: F811
     for cid in cids:
         queue.wait(cid)
     driver.wait_interrupt(0)        # every queue's, whether anything was posted or not
-    assert driver.read(0, 65536) == b'\2' * 65536
+    assert driver.read(0, 65536) == b'\1' * 65536 and driver.read(128, 65536) == b'\2' * 65536
 
 
 @pytest.mark.parametrize('sync', [True, False])
