@@ -59,6 +59,7 @@ struct nvme_controller {
 	bool reset_called;
 	bool drained;	     /* they have, and the stop waits for something else */
 	bool inherited_stop; /* a predecessor began it */
+	bool stop_waits;     /* for a predecessor's requests */
 	bool start_due;	     /* a predecessor was about to start */
 	bool shutdown_due;
 	bool resetting;

@@ -114,7 +114,7 @@ static void adopt(struct nvme_controller *ctrl)
 		registers->ending |= NVME_ENDING_STOP;
 		ctrl->resetting = registers->ending & NVME_ENDING_RESET;
 		ctrl->phase = NVME_STOPPING;
-		ctrl->drained = ctrl->inherited_stop = true;
+		ctrl->drained = ctrl->inherited_stop = ctrl->stop_waits = true;
 	} else if (ready) {
 		ctrl->phase = NVME_RUNNING;
 		nvme_recovery_adopt(ctrl);
@@ -227,6 +227,8 @@ static void stop(struct nvme_controller *ctrl)
 {
 	if (ctrl->phase == NVME_STOPPING)
 		return;
+	/* A predecessor that was stopped had nothing under way. */
+	ctrl->stop_waits = ctrl->phase == NVME_RUNNING;
 	ctrl->phase = NVME_STOPPING;
 	NVME_STORE(ctrl->state->registers.ending, ctrl->state->registers.ending | NVME_ENDING_STOP);
 	ctrl->draining = ctrl->host->workers;
@@ -270,11 +272,11 @@ static void finish_stop(struct nvme_controller *ctrl)
  * there was; the one of a guest that arrives is reset before its state comes. */
 void nvme_controller_go_on(struct nvme_controller *ctrl)
 {
-	if ((ctrl->frozen && !ctrl->resetting) || ctrl->awaited || ctrl->haunted)
-		return;
-	if (ctrl->drained)
+	bool alone = !ctrl->awaited && !ctrl->haunted;
+
+	if (ctrl->drained && (alone || !ctrl->stop_waits) && (!ctrl->frozen || ctrl->resetting))
 		finish_stop(ctrl);
-	if (ctrl->shutdown_due && !ctrl->frozen)
+	if (ctrl->shutdown_due && alone && !ctrl->frozen)
 		nvme_shutdown_go_on(ctrl);
 }
 

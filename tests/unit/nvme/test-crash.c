@@ -67,7 +67,7 @@ static struct model {
 	struct machine_disk *disk;
 	bool by_message;
 	uint32_t random;
-	unsigned steps, turns;
+	unsigned steps, turns, flr_turn;
 
 	enum phase phase;
 	unsigned created;
@@ -560,6 +560,7 @@ static void function_level_reset(void)
 {
 	model.phase = FLR;
 	model.flr_due = true;
+	model.flr_turn = model.turns;
 	nvme_controller_reset(model.machine->ctrl, nobody_waits, NULL);
 	model.flr_due = false;
 }
@@ -624,6 +625,9 @@ static void act(void)
 	case RESETTING:
 		break;
 	case FLR:
+		/* A guest leaves it alone for 100 ms. */
+		if (model.turns - model.flr_turn < 100)
+			break;
 		if (machine_read32(model.machine, NVME_REG_CC) ||
 		    machine_read32(model.machine, NVME_REG_CSTS))
 			break;
