@@ -271,7 +271,7 @@ def test_saved_and_restored(lab_host):
     side.qmp('migrate', uri='exec:cat > /run/lab/saved')
     wait(lambda: side.status() in ('completed', 'failed'), 'the end of the save')
     assert side.status() == 'completed', side.log()
-    assert side.keeper('status')['migration'] == 'completed'
+    wait(lambda: side.keeper('status')['migration'] == 'completed', 'the keeper to know')
     with pytest.raises(LabError, match='a migration or save of the domain is under way'):
         side.keeper('remove-namespace', index=0, nsid=1)
     # As when libvirt cannot finish it: the guest goes on, its image is its own again.
