@@ -9,15 +9,17 @@ from lab.host import connect
 from libvirt_host import LibvirtHost
 
 SHARED = '/srv/shared'
+LOADED, KNOWN = 64, 4      # MiB of the disk that is written to, and of the one with data that is known
 CONFIG = f'shared_filesystems = [ "{SHARED}" ]\nlog_level = 7\n'
 
-# Mixed random I/O over two queues that checks what it wrote, all the time, for as long as it is let.
-LOAD = ('fio --name=load --filename=/dev/nvme0n1 --rw=randrw --bs=4k --ioengine=libaio --iodepth=32 --direct=1 --numjobs=2 '
-        '--size=16M --offset_increment=16M --verify=crc32c --verify_fatal=1 --verify_backlog=64 --time_based --runtime=100000 '
+# Mixed random I/O over two queues that checks what it wrote, all the time, for as long as it is let; it thinks now and then,
+# to leave an emulated processor something to do the rest with.
+LOAD = ('fio --name=load --filename=DISK --rw=randrw --bs=4k --ioengine=libaio --iodepth=32 --direct=1 --numjobs=2 '
+        '--size=16M --offset_increment=16M --verify=crc32c --verify_fatal=1 --verify_backlog=64 --thinktime=20ms --thinktime_blocks=96 --time_based --runtime=100000 '
         '> /tmp/load.log 2>&1')
-START_LOAD = f'''rm -f /tmp/load.status
-({LOAD}; echo $? > /tmp/load.status) &
-count() {{ awk '{{ print $1 + $5 }}' /sys/block/nvme0n1/stat; }}
+START_LOAD = '''rm -f /tmp/load.status
+(LOAD; echo $? > /tmp/load.status) &
+count() { COUNT; }
 before=$(count)
 until [ $(count) -gt $((before + 500)) ]; do sleep 0.1; [ ! -e /tmp/load.status ] || exit 1; done'''
 STOP_LOAD = '''for i in $(seq 60); do killall -INT fio; sleep 0.5; [ -e /tmp/load.status ] && break; done
@@ -25,11 +27,11 @@ STOP_LOAD = '''for i in $(seq 60); do killall -INT fio; sleep 0.5; [ -e /tmp/loa
 
 # What is read into memory again and again has to be there when it is looked at, wherever the guest is by then: the pages
 # of the block cache are written by the controller and by nobody else.
-READER = '''want=$(md5sum < /dev/nvme0n2); rounds=0
+READER = '''want=$(md5sum < DISK); rounds=0
 while [ ! -e /tmp/reader.stop ]; do
 	echo 1 > /proc/sys/vm/drop_caches
-	cat /dev/nvme0n2 > /dev/null
-	for pass in 1 2 3; do [ "$(md5sum < /dev/nvme0n2)" = "$want" ] || echo "round $rounds pass $pass" >> /tmp/reader.wrong; done
+	cat DISK > /dev/null
+	for pass in 1 2; do [ "$(md5sum < DISK)" = "$want" ] || echo "round $rounds pass $pass" >> /tmp/reader.wrong; done
 	rounds=$((rounds + 1)); echo $rounds > /tmp/reader.rounds
 done
 touch /tmp/reader.stopped'''
@@ -62,6 +64,20 @@ class Traveller:
     def __init__(self, pair, guest, at):
         self.pair, self.guest, self.at = pair, guest, at
         self.uuid = at.uuid(guest.name)
+        # Linux numbers namespaces as they come.
+        self.disk, self.known = self.device(LOADED), self.device(KNOWN)
+
+    def device(self, size):
+        """The guest's name of the disk of SIZE MiB; of several, of the first; None when there is none."""
+        found = self.guest.check(f'grep -lx {size * 2048} /sys/block/nvme*/size | head -n 1')
+        return '/dev/' + found.split('/')[3] if found else None
+
+    def count(self):
+        """How many reads and writes of the load are done."""
+        return int(self.guest.check(self._count()))
+
+    def _count(self):
+        return f"awk '{{ print $1 + $5 }}' /sys/block/{self.disk[5:]}/stat"
 
     @property
     def name(self):
@@ -112,7 +128,8 @@ class Traveller:
     @contextlib.contextmanager
     def load(self):
         """I/O that verifies, in the meantime, without an error, and which never stood still for long."""
-        self.guest.check(START_LOAD, timeout=120)
+        load = START_LOAD.replace('LOAD', LOAD).replace('COUNT', self._count()).replace('DISK', self.disk)
+        self.guest.check(load, timeout=120)
         try:
             yield
             self.still_works()
@@ -127,9 +144,8 @@ class Traveller:
         """The load goes on: more I/O is done than before."""
         if self.guest.exec('cat /tmp/load.status').status == 0:
             raise LabError('the load has ended:\n' + self.guest.check('cat /tmp/load.log'))
-        count = "awk '{ print $1 + $5 }' /sys/block/nvme0n1/stat"
-        before = int(self.guest.check(count))
-        self.at.host.wait_for(lambda: int(self.guest.check(count)) > before + 50, 'I/O after the migration', 60)
+        before = self.count()
+        self.at.host.wait_for(lambda: self.count() > before + 50, 'I/O after the migration', 60)
 
     def no_complaint(self):
         """The kernel's log: nothing timed out, was reset or failed."""
@@ -139,8 +155,8 @@ class Traveller:
 
     @contextlib.contextmanager
     def reader(self):
-        """Known data is read from nvme0n2 into the guest's memory in the meantime, and checked there."""
-        self.guest.check(f'rm -f /tmp/reader.*; cat > /tmp/reader.sh << "END"\n{READER}\nEND\n'
+        """Known data is read from the other disk into the guest's memory in the meantime, and checked there."""
+        self.guest.check(f'rm -f /tmp/reader.*; cat > /tmp/reader.sh << "END"\n{READER.replace("DISK", self.known)}\nEND\n'
                          '(sh /tmp/reader.sh > /dev/null 2>&1) & until [ -e /tmp/reader.rounds ]; do sleep 0.2; done', timeout=120)
         yield
         rounds = int(self.guest.check('cat /tmp/reader.rounds'))

@@ -11,10 +11,8 @@ import pytest
 from lab.fixtures import log_directory
 from lab.host import Host
 from libvirt_host import IMAGES, controller_xml, devices_xml, disk_xml
-from pair import SHARED, Pair, Traveller
-
-KNOWN = 24      # MiB of data that the guest reads again and again
-
+from pair import KNOWN, LOADED, SHARED, Pair, Traveller, slow_migration
+from test_hotplug import wait_disk
 
 @pytest.fixture(scope='module')
 def pair(request, lab_root, product):
@@ -48,7 +46,7 @@ def traveller(pair):
     """A running guest, for all tests that leave it running, on whatever host."""
     make_known(pair)
     guest = pair.a.define('traveller', devices_xml(controller_xml(
-        0, disk_xml('nvme0n1', f'{SHARED}/load.raw', capacity=64),
+        0, disk_xml('nvme0n1', f'{SHARED}/load.raw', capacity=LOADED),
         disk_xml('nvme0n2', f'{SHARED}/known.raw'), attributes="queues='2'")), vcpus=2, memory=256)
     guest.start()
     return Traveller(pair, guest, pair.a)
@@ -69,6 +67,129 @@ def whole(request):
 def where_is(traveller):
     """The record of what is where, which the next migration is made of."""
     return traveller.at.metadata(traveller.name, '--live')
+
+
+WAYS = [
+    ['--live'],
+    ['--live', '--p2p'],
+    ['--live', '--p2p', '--tunnelled'],
+    ['--live', '--parallel', '--parallel-connections', '2'],
+    ['--live', '--auto-converge'],
+    ['--live', '--timeout', '1', '--timeout-suspend'],
+    [],
+    ['--live'],
+]
+
+
+def test_all_the_ways_there_and_back(traveller):
+    """One guest under load, from host to host in every way that libvirt has."""
+    record = where_is(traveller)
+    before = traveller.guest.boot_id()
+    with traveller.load(), traveller.reader():
+        for flags in WAYS:
+            print(f'migrate {" ".join(flags)}')
+            old = traveller.at
+            traveller.migrate(*flags, direct='--p2p' not in flags)
+            traveller.still_works()
+            traveller.settle()
+            assert traveller.state() == 'running'
+            assert where_is(traveller) == record
+            old.host.wait_for(lambda old=old: not old.traces(traveller.uuid), 'the end of the source', 20)
+    assert traveller.guest.boot_id() == before
+
+
+def test_arrives_suspended(traveller):
+    with traveller.load():
+        traveller.migrate('--live', '--suspend')
+        assert traveller.state() == 'paused'
+        traveller.at.virsh('resume', traveller.name)
+
+
+def test_the_definition_moves(traveller):
+    """--persistent --undefinesource, and --dname there and back."""
+    source = traveller.at
+    source.virsh('define', source.write('/root/traveller.xml', source.virsh('dumpxml', '--inactive', traveller.name).stdout))
+    # Of an earlier journey; libvirt takes no second name for a UUID.
+    traveller.destination.virsh('undefine', traveller.name, check=False)
+    traveller.migrate('--live', '--persistent', '--undefinesource', '--dname', 'renamed', name='renamed')
+    assert 'traveller' not in source.virsh('list', '--all', '--name').stdout
+    assert traveller.at.uuid('renamed') == traveller.uuid
+    assert traveller.at.rewritten('renamed')
+    traveller.guest.check(f'dd if={traveller.disk} of=/dev/null bs=64k count=4 iflag=direct')
+    traveller.migrate('--live', '--persistent', '--undefinesource', '--dname', 'traveller', name='traveller')
+
+
+def test_hotplug_after_a_migration(traveller):
+    """Attached here, carried there, detached there; the parked controller goes along and comes back into use."""
+    name = traveller.name
+    traveller.at.nvme('attach-disk', name, f'{SHARED}/plug.raw', 'nvme1n1', '--capacity', '20M', '--live')
+    wait_disk(traveller.at, traveller.guest, 20)
+    with traveller.load():
+        traveller.migrate('--live')
+        traveller.settle()
+        device = traveller.guest.check('grep -lx 40960 /sys/block/nvme*/size').split('/')[3]
+        traveller.guest.check(f'echo carried | dd of=/dev/{device} conv=fsync 2>/dev/null')
+        traveller.at.nvme('detach-disk', name, 'nvme1n1', '--live')
+        traveller.at.host.wait_for(lambda: 'parked' in traveller.at.metadata(name, '--live'), 'the record')
+        traveller.migrate('--live')
+        traveller.settle()
+        traveller.at.host.wait_for(lambda: 'parked' in traveller.at.metadata(name, '--live'), 'the record')
+        traveller.at.nvme('attach-disk', name, f'{SHARED}/plug.raw', 'nvme1n1', '--live')
+        wait_disk(traveller.at, traveller.guest, 20)
+        assert traveller.guest.check(f'head -c 7 /dev/{device}') == 'carried'
+        traveller.at.nvme('detach-disk', name, 'nvme1n1', '--live', '--remove-storage')
+
+
+#
+# To a file and back
+#
+
+def test_save_and_restore(traveller):
+    file = f'/root/{traveller.name}.save'
+    before = traveller.guest.boot_id()
+    with traveller.load(), traveller.reader():
+        traveller.at.virsh('save', traveller.name, file)
+        traveller.guest.agent.close()
+        assert not traveller.at.traces(traveller.uuid)
+        traveller.at.virsh('restore', file)
+        traveller.still_works()
+    assert traveller.guest.boot_id() == before
+
+
+def test_managed_save_and_start(traveller):
+    with traveller.load():
+        traveller.at.virsh('managedsave', traveller.name)
+        traveller.guest.agent.close()
+        traveller.at.virsh('start', traveller.name)
+
+
+def test_a_saved_image_is_moved(traveller):
+    """save-image-edit: another path of the same data."""
+    file = f'/root/{traveller.name}.save'
+    vhost = traveller.at
+    digest = hashlib.md5((traveller.pair.shared / 'known.raw').read_bytes()).hexdigest()
+    vhost.virsh('save', traveller.name, file)
+    traveller.guest.agent.close()
+    (traveller.pair.shared / 'known.raw').rename(traveller.pair.shared / 'moved.raw')
+    vhost.host.run(['env', f'EDITOR=sed -i s,{SHARED}/known.raw,{SHARED}/moved.raw,', 'virsh', '-q', 'save-image-edit', file])
+    vhost.virsh('restore', file)
+    assert vhost.disks(traveller.name)['nvme0n2']['source'] == f'{SHARED}/moved.raw'
+    traveller.guest.check('echo 3 > /proc/sys/vm/drop_caches')
+    assert traveller.guest.check(f'md5sum < {traveller.known}').split()[0] == digest
+    # Back again, for those who come after.
+    vhost.virsh('save', traveller.name, file)
+    traveller.guest.agent.close()
+    (traveller.pair.shared / 'moved.raw').rename(traveller.pair.shared / 'known.raw')
+    vhost.host.run(['env', f'EDITOR=sed -i s,{SHARED}/moved.raw,{SHARED}/known.raw,', 'virsh', '-q', 'save-image-edit', file])
+    vhost.virsh('restore', file)
+
+
+def test_a_dump_changes_nothing(traveller):
+    with traveller.load():
+        for flags in (['--live'], ['--memory-only']):
+            traveller.at.virsh('dump', traveller.name, '/root/core', *flags)
+            traveller.still_works()
+    traveller.at.host.run('rm -f /root/core')
 
 
 #
@@ -126,6 +247,49 @@ def test_the_other_host_has_no_virtnvme(traveller):
             moved.rename(hook)
             traveller.destination.host.libvirtd.restart()
             traveller.destination.host.wait_for(traveller.destination.connected, 'the connection to libvirt')
+
+
+def test_nothing_is_plugged_in_meanwhile(traveller):
+    """And stopped and continued in the middle of the copy, and given up."""
+    name = traveller.name
+    with traveller.load(), slow_migration(traveller) as migration:
+        for command in (['attach-disk', name, '8M', 'nvme0n3', '--live'], ['detach-disk', name, 'nvme0n2', '--live'],
+                        ['resize', name, 'nvme0n1', '128M']):
+            assert 'a migration or save of the domain is under way' in traveller.at.refusal('virt-nvme', *command)
+        done = traveller.at.nvme('migrate-check', name, check=False)
+        assert done.returncode == 1 and 'under way' in done.stdout
+        traveller.at.virsh('suspend', name)
+        # libvirt itself has `virsh resume` wait for the end.
+        traveller.at.virsh('qemu-monitor-command', name, '{"execute": "cont"}')
+        traveller.still_works()
+        traveller.at.virsh('domjobabort', name)
+        migration.join()
+        assert migration.done.returncode != 0
+        traveller.settle()
+        traveller.still_works()
+
+
+@pytest.mark.parametrize('what', ['keeper', 'daemon', 'libvirtd'])
+def test_the_other_side_dies_in_mid_copy(traveller, what):
+    with traveller.load(), slow_migration(traveller) as migration:
+        other = traveller.destination
+        if what == 'keeper':
+            other.host.run('kill -9 $(pidof virtnvme-keeper)')
+            traveller.at.virsh('migrate-setspeed', traveller.name, '1000')
+        elif what == 'daemon':
+            other.restart_daemon(9)
+            traveller.at.virsh('domjobabort', traveller.name)
+        else:
+            other.host.libvirtd.kill()
+            other.host.run('kill -9 $(pidof qemu-system-x86_64)', check=False)
+        migration.join()
+        assert migration.done.returncode != 0
+        traveller.settle()
+        traveller.still_works()
+        if what == 'libvirtd':
+            other.host.libvirtd.start()
+            other.host.wait_for(other.connected, 'the connection to libvirt')
+    traveller.destination.host.wait_for(lambda: not traveller.destination.traces(traveller.uuid), 'the end of the other side', 20)
 
 
 def migrates(pair, name, devices, **kwargs):

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The long form, run by long-migrate: many migrations, many failures, many vectors, TLS, and how long the guest stands still."""
+import itertools
+import os
+import random
+import re
+import subprocess
+import time
+
+import pytest
+
+from libvirt_host import controller_xml, devices_xml, disk_xml
+from pair import SHARED, Traveller, slow_migration
+from test_migrate import make_known, pair, traveller, whole   # noqa: F401 pylint: disable=unused-import
+
+MIGRATIONS = int(os.environ.get('VIRTNVME_MIGRATIONS', '20'))
+FAILURES = int(os.environ.get('VIRTNVME_FAILURES', '30'))
+
+
+def downtime(vhost, name):
+    """Milliseconds, as libvirt has measured it on the source of the last migration."""
+    said = vhost.virsh('domjobinfo', name, '--completed', check=False).stdout
+    found = re.search(r'^(?:Total downtime|Downtime w/o network):\s+(\d+)', said, re.M)
+    return int(found.group(1)) if found else None
+
+
+def test_many_in_a_row(traveller):      # noqa: F811
+    with traveller.load(), traveller.reader():
+        for turn in range(MIGRATIONS):
+            traveller.migrate('--live')
+            print(f'migration {turn + 1}: downtime {downtime(traveller.at, traveller.name)} ms')
+            traveller.still_works()
+            traveller.settle()
+
+
+def test_many_saves(traveller):         # noqa: F811
+    """One of them restored by a daemon and a keeper that were started anew."""
+    with traveller.load(), traveller.reader():
+        for turn in range(10):
+            traveller.at.virsh('save', traveller.name, '/root/traveller.save')
+            traveller.guest.agent.close()
+            if turn == 5:
+                traveller.at.restart_daemon()
+            traveller.at.virsh('restore', '/root/traveller.save')
+            traveller.still_works()
+            traveller.settle()
+
+
+#
+# Failures, in turn; each leaves the guest where it was
+#
+
+def kill_keeper_there(traveller):       # noqa: F811
+    traveller.destination.host.run('kill -9 $(pidof virtnvme-keeper)')
+    traveller.at.virsh('migrate-setspeed', traveller.name, '1000')
+
+
+def kill_controller_there(traveller):   # noqa: F811
+    """The keeper over there starts another one: this one may well succeed."""
+    traveller.destination.host.run('kill -9 $(pidof virtnvme-controller)')
+    traveller.at.virsh('domjobabort', traveller.name)
+
+
+def kill_qemu_there(traveller):         # noqa: F811
+    traveller.destination.host.run('kill -9 $(pidof qemu-system-x86_64)')
+
+
+def abort(traveller):                   # noqa: F811
+    traveller.at.virsh('domjobabort', traveller.name)
+
+
+def abort_late(traveller):              # noqa: F811
+    """Around the moment of the switch-over: it may win or lose."""
+    traveller.at.virsh('migrate-setspeed', traveller.name, '1000')
+    time.sleep(random.uniform(0, 0.5))
+    traveller.at.virsh('domjobabort', traveller.name, check=False)
+
+
+def kill_keeper_late(traveller):        # noqa: F811
+    there = traveller.destination.host
+    traveller.at.virsh('migrate-setspeed', traveller.name, '1000')
+    time.sleep(random.uniform(0, 0.3))
+    there.run('kill -9 $(pidof virtnvme-keeper)', check=False)
+
+
+def stop_daemon_here(traveller):        # noqa: F811
+    """It has given its permit already: this one goes through, or not at all."""
+    traveller.at.restart_daemon(9)
+    traveller.at.virsh('domjobabort', traveller.name)
+
+
+def cut_network(traveller):             # noqa: F811
+    there = traveller.destination.host
+    there.run('ip link set eth0 down')
+    try:
+        traveller.at.virsh('domjobabort', traveller.name, check=False)
+        time.sleep(1)
+    finally:
+        there.run('ip link set eth0 up')
+
+
+FAILURE_KINDS = [kill_keeper_there, kill_qemu_there, abort, abort_late, stop_daemon_here, kill_controller_there, cut_network]
+
+
+@pytest.mark.parametrize('turn, fail', list(zip(range(FAILURES), itertools.cycle(FAILURE_KINDS))),
+                         ids=lambda value: getattr(value, '__name__', str(value)))
+def test_failures(traveller, turn, fail):       # noqa: F811
+    with traveller.load(), traveller.reader():
+        with slow_migration(traveller) as migration:
+            fail(traveller)
+            migration.join(120)
+        if migration.done.returncode == 0:
+            traveller.moved()
+        traveller.settle()
+        traveller.still_works()
+    other = traveller.destination
+    other.host.wait_for(lambda: not other.traces(traveller.uuid), 'the end of the other side', 30)
+
+
+def test_tls(traveller, tmp_path):      # noqa: F811
+    """QEMU's own encryption; the certificates are of this test."""
+    def openssl(*args):
+        subprocess.run(['openssl', *args], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=test', '-keyout', 'ca-key.pem',
+            '-out', 'ca-cert.pem')
+    (tmp_path / 'extensions').write_text('subjectAltName=IP:10.77.0.1,IP:10.77.0.2\nextendedKeyUsage=serverAuth,clientAuth\n'
+                                         'basicConstraints=CA:FALSE\n')
+    openssl('req', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=host', '-keyout', 'key.pem', '-out', 'request.pem')
+    openssl('x509', '-req', '-in', 'request.pem', '-CA', 'ca-cert.pem', '-CAkey', 'ca-key.pem', '-CAcreateserial', '-days', '2',
+            '-extfile', 'extensions', '-out', 'cert.pem')
+    for one in traveller.pair.both:
+        place = one.host.path('/etc/pki/qemu')
+        place.mkdir(parents=True, exist_ok=True)
+        for name, source in (('ca-cert', 'ca-cert'), ('server-cert', 'cert'), ('server-key', 'key'), ('client-cert', 'cert'),
+                             ('client-key', 'key')):
+            (place / f'{name}.pem').write_bytes((tmp_path / f'{source}.pem').read_bytes())
+        one.host.libvirtd.restart()
+        one.host.wait_for(one.connected, 'the connection to libvirt')
+    with traveller.load(), traveller.reader():
+        traveller.migrate('--live', '--tls')
+
+
+@pytest.mark.parametrize('machine', ['q35', 'pc'])
+def test_many_vectors(pair, machine):   # noqa: F811
+    """Three controllers of 64 queues, 65 vectors each."""
+    make_known(pair, 'vectors.raw')
+    controllers = [controller_xml(n, disk_xml(f'nvme{n}n1', f'{SHARED}/vectors-{n}.raw', capacity=64), attributes="queues='64'")
+                   for n in range(3)]
+    guest = pair.a.define('vectors', devices_xml(*controllers), vcpus=2, memory=256, machine=machine)
+    guest.start()
+    one = Traveller(pair, guest, pair.a)
+    try:
+        with one.load():
+            for _ in range(MIGRATIONS):
+                one.migrate('--live')
+                one.still_works()
+                one.settle()
+        for vhost in pair.both:
+            assert 'before QEMU' not in vhost.host.path('/var/log/virtnvme/vectors.log').read_text()
+    finally:
+        one.at.remove('vectors')
+
+
+def test_added_downtime(pair):          # noqa: F811
+    """The same guest with and without a disk that is in use."""
+    def measure(name, devices, load):
+        guest = pair.a.define(name, devices, vcpus=2, memory=256) if devices else None
+        if not guest:
+            pair.a.virsh('define', pair.a.xml(name, '', vcpus=2, memory=256, memory_backing=(
+                "<source type='memfd'/><access mode='shared'/>")))
+            from lab.guest import LibvirtGuest
+            guest = LibvirtGuest(pair.a.host, name)
+        guest.start()
+        one = Traveller(pair, guest, pair.a)
+        found = []
+        try:
+            if load:
+                with one.load():
+                    for _ in range(6):
+                        one.migrate('--live')
+                        found.append(downtime(one.at, name))
+                        one.still_works()
+                        one.settle()
+            else:
+                for _ in range(6):
+                    one.migrate('--live')
+                    found.append(downtime(one.at, name))
+        finally:
+            one.at.remove(name)
+        return sorted(found)
+    without = measure('bare', None, False)
+    make_known(pair, 'downtime-known.raw')
+    with_disk = measure('disk', devices_xml(controller_xml(
+        0, disk_xml('nvme0n1', f'{SHARED}/downtime.raw', capacity=64), attributes="queues='2'")), True)
+    added = with_disk[3] - without[3]
+    print(f'downtime without disk {without} ms, with one at QD 32 {with_disk} ms: {added} ms more in the middle')
