@@ -227,6 +227,39 @@ static void a_reset_waits_for_the_dead(void **state)
 	assert_true(done);
 }
 
+/* It died when all was done but to say so; the guest goes on, whatever the dead still does. */
+static void a_reset_that_was_seen_is_over(void **state)
+{
+	struct machine *machine = *state;
+	struct nvme_state_registers *registers = &state_of(machine)->registers;
+
+	die_with_a_read(machine);
+	registers->cc = registers->csts = 0;
+	registers->ending = NVME_ENDING_STOP | NVME_ENDING_RESET;
+	assert_non_null(machine_adopt(machine, NULL));
+	attach(machine, true);
+	assert_int_equal(registers->ending, 0);
+	machine_enable(machine);
+	machine_haunt(machine, machine_disk(machine), choose_none);
+	nvme_controller_set_ready(machine->ctrl, 1, true);
+}
+
+/* Nothing was under way when the predecessor died: nobody is waited for. */
+static void a_reset_of_a_stopped_controller_ends(void **state)
+{
+	struct machine *machine = *state;
+	bool done = false;
+
+	machine_write32(machine, NVME_REG_CC, 0);
+	machine_run(machine);
+	machine_die(machine, machine_disk(machine));
+	assert_non_null(machine_adopt(machine, NULL));
+	attach(machine, true);
+	nvme_controller_reset(machine->ctrl, set_true, &done);
+	machine_run(machine);
+	assert_true(done);
+}
+
 /* It had taken the enable, and died before it could say ready. */
 static void an_enable_is_not_forgotten(void **state)
 {
@@ -295,6 +328,8 @@ int main(void)
 		test_two(a_freeze_waits_for_the_disk),
 		test(what_does_not_come_back_is_gone),
 		test(a_reset_waits_for_the_dead),
+		test(a_reset_that_was_seen_is_over),
+		test(a_reset_of_a_stopped_controller_ends),
 		test(an_enable_is_not_forgotten),
 		test_two(one_worker_takes_over_from_two),
 	};
