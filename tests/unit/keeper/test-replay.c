@@ -131,7 +131,8 @@ static const char *script_of(struct replay *replay, const struct pci_half *half)
 	assert_int_equal(replay_add(replay, half), 0);
 	script = replay_begin(replay);
 	assert_true(script->size < sizeof(text));
-	memcpy(text, script->data, script->size);
+	if (script->size)
+		memcpy(text, script->data, script->size);
 	text[script->size] = '\0';
 	return text;
 }
