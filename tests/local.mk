@@ -18,4 +18,9 @@ include tests/static/local.mk
 include tests/lab/local.mk
 
 # Not built, but part of the release: a tarball can test itself.
-EXTRA_DIST += tests/unit/test.h po/update-files tests/run tests/run-breaks tests/install-packages
+EXTRA_DIST += tests/unit/test.h po/update-files tests/run tests/run-breaks tests/install-packages tests/demo tests/demo.py \
+	tests/guest tests/libvirt tests/breaks
+
+# Whole folders come with what Python left in them.
+dist-hook:
+	find $(distdir)/tests -name __pycache__ -exec rm -r {} +
