@@ -17,13 +17,6 @@
  * VIRTNVME_CRASH_SEEDS=N in the environment runs N loads more.
  */
 
-/* What a killed process had allocated is lost here, as it is not in life. */
-const char *__lsan_default_options(void);
-const char *__lsan_default_options(void)
-{
-	return "detect_leaks=0";
-}
-
 #define LBAS	 32
 #define COMMANDS 32
 #define STEPS	 90
