@@ -158,7 +158,8 @@ def test_many_vectors(pair, machine):   # noqa: F811
         for vhost in pair.both:
             assert 'before QEMU' not in vhost.host.path('/var/log/virtnvme/vectors.log').read_text()
     finally:
-        one.at.remove('vectors')
+        for vhost in pair.both:
+            vhost.remove('vectors')
 
 
 def test_added_downtime(pair):          # noqa: F811
@@ -186,7 +187,8 @@ def test_added_downtime(pair):          # noqa: F811
                     one.migrate('--live')
                     found.append(downtime(one.at, name))
         finally:
-            one.at.remove(name)
+            for vhost in pair.both:
+                vhost.remove(name)
         return sorted(found)
     without = measure('bare', None, False)
     make_known(pair, 'downtime-known.raw')
