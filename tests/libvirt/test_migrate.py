@@ -239,7 +239,7 @@ def test_the_other_host_has_no_virtnvme(traveller):
             assert 'virtnvmed' in traveller.refused('--live')
         finally:
             traveller.destination.start_daemon()
-        moved = hook.rename(hook.with_name('.away'))
+        moved = hook.rename(traveller.destination.host.path('/root/hook'))
         traveller.destination.host.libvirtd.restart()
         try:
             traveller.refused('--live')
