@@ -90,11 +90,9 @@ def test_a_domain_that_is_not_rewritten_is_attached_when_it_runs(vhost, domain):
                         or 'bus=' in vhost.metadata(domain, '--live'), 'the attach')
     disk = vhost.disks(domain)['nvme0n1']
     assert disk['state'] == 'attached', disk
-    # The safety net came with it.
+    # What carries it through a migration came with it.
     objects = vhost.virsh('qemu-monitor-command', domain, '{"execute":"qom-list","arguments":{"path":"/objects"}}').stdout
     assert 'virtnvme-vmstate' in objects
-    line = vhost.refusal('virsh', 'save', domain, '/root/other.save')
-    assert 'virtnvme' in line or 'VMState' in line or 'failed' in line
     # virt-install defines it now.
     vhost.virsh('define', f'/root/{domain}.xml')
     vhost.host.wait_for(lambda: vhost.rewritten(domain), 'the rewrite')

@@ -258,13 +258,13 @@ def test_leaving_waits_for_the_acknowledgements(keeper, disk):  # noqa: F811
     first = queue.submit(nvme.READ, 1, iova, cdw=(0, 0, 7))
     disk.until(lambda: client.held)
     request = keeper.channel.send('message-mode', {'enabled': False})
+    with pytest.raises(OSError) as failed:
+        keeper.channel.call('message-mode', {'enabled': False})
+    assert failed.value.errno == errno.EALREADY
     second = queue.submit(nvme.READ, 1, iova + 4096, cdw=(8, 0, 7))
     client.serve(0.2)
     posted = [m for m in client.held if m.command == vu.DMA_WRITE]
     assert len(posted) == 1 and not queue.poll(), 'a direct write could overtake those that are posted'
-    with pytest.raises(OSError) as failed:
-        keeper.channel.call('message-mode', {'enabled': False})
-    assert failed.value.errno == errno.EALREADY
     client.hold = False
     for message in client.held:
         client.answer(message)
