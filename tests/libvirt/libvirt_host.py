@@ -116,7 +116,7 @@ class LibvirtHost:
     def remove(self, name):
         """Whatever is left of a domain."""
         self.virsh('destroy', name, check=False)
-        self.virsh('undefine', '--nvram', name, check=False)
+        self.virsh('undefine', '--nvram', '--managed-save', name, check=False)   # a refused save leaves a file, too
 
     def traces(self, uuid):
         """What is left of a domain's run: processes and files, to be empty."""

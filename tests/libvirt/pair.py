@@ -32,7 +32,7 @@ while [ ! -e /tmp/reader.stop ]; do
 	echo 1 > /proc/sys/vm/drop_caches
 	cat DISK > /dev/null
 	for pass in 1 2; do [ "$(md5sum < DISK)" = "$want" ] || echo "round $rounds pass $pass" >> /tmp/reader.wrong; done
-	rounds=$((rounds + 1)); echo $rounds > /tmp/reader.rounds
+	rounds=$((rounds + 1)); echo $rounds > /tmp/reader.new; mv /tmp/reader.new /tmp/reader.rounds
 done
 touch /tmp/reader.stopped'''
 
