@@ -145,27 +145,33 @@ static void submit(struct relay *relay, struct stored_message *message)
 	relay_channel_write(relay);
 }
 
-/* 1: the header is there; 0: not yet, or no more client. */
-static int read_header(struct relay *relay)
+/* More of what is being read, with its descriptors: are all @size bytes at @into there? */
+static bool receive(struct relay *relay, void *into, size_t size)
 {
-	struct iovec iov = { (char *)&relay->in_header + relay->in_done,
-			     RELAY_HEADER_SIZE - relay->in_done };
+	struct iovec iov = { (char *)into + relay->in_done, size - relay->in_done };
 	int *fds = relay->in_fds + relay->in_fd_count;
-	const char *wrong;
 	size_t count = 0;
 	ssize_t n;
 
 	n = fd_receive(relay->client, &iov, 1, fds, RELAY_MAX_FDS - relay->in_fd_count, &count,
 		       MSG_DONTWAIT);
 	if (n == -EAGAIN)
-		return 0;
+		return false;
 	if (n <= 0) {
 		relay_client_gone(relay, n == -EMSGSIZE ? "too many descriptors" : NULL);
-		return 0;
+		return false;
 	}
 	relay->in_fd_count += count;
 	relay->in_done += n;
-	if (relay->in_done < RELAY_HEADER_SIZE)
+	return relay->in_done == size;
+}
+
+/* 1: the header is there; 0: not yet, or no more client. */
+static int read_header(struct relay *relay)
+{
+	const char *wrong;
+
+	if (!receive(relay, &relay->in_header, RELAY_HEADER_SIZE))
 		return 0;
 	wrong = check_client_header(&relay->in_header);
 	if (wrong) {
@@ -179,25 +185,9 @@ static int read_header(struct relay *relay)
 static int read_payload(struct relay *relay)
 {
 	struct stored_message *message = relay->in;
-	struct iovec iov = { (char *)message->payload + relay->in_done,
-			     message->payload_size - relay->in_done };
-	int *fds = relay->in_fds + relay->in_fd_count;
-	size_t count = 0;
-	ssize_t n;
 
-	if (iov.iov_len == 0)
-		return 1;
-	n = fd_receive(relay->client, &iov, 1, fds, RELAY_MAX_FDS - relay->in_fd_count, &count,
-		       MSG_DONTWAIT);
-	if (n == -EAGAIN)
-		return 0;
-	if (n <= 0) {
-		relay_client_gone(relay, n == -EMSGSIZE ? "too many descriptors" : NULL);
-		return 0;
-	}
-	relay->in_fd_count += count;
-	relay->in_done += n;
-	return relay->in_done == message->payload_size;
+	return relay->in_done == message->payload_size ||
+	       receive(relay, message->payload, message->payload_size);
 }
 
 void relay_client_read(struct relay *relay)
