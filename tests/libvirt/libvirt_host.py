@@ -116,7 +116,9 @@ class LibvirtHost:
     def remove(self, name):
         """Whatever is left of a domain."""
         self.virsh('destroy', name, check=False)
-        self.virsh('undefine', '--nvram', '--managed-save', name, check=False)   # a refused save leaves a file, too
+        # A save that QEMU refused leaves libvirt's file behind, which virsh does not take for a managed save to remove.
+        self.host.run(['rm', '-f', f'/var/lib/libvirt/qemu/save/{name}.save'])
+        self.virsh('undefine', '--nvram', '--managed-save', name, check=False)
 
     def traces(self, uuid):
         """What is left of a domain's run: processes and files, to be empty."""

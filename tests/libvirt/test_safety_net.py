@@ -32,3 +32,6 @@ def test_a_disk_in_memory_stays(vhost, destination, domain):
                      '--migrateuri', f'tcp://{destination.host.address}']):
         assert "in this host's memory" in refuses(vhost, guest, *command)
     destination.host.wait_for(lambda: not destination.traces(vhost.uuid(domain)), 'the end of the other side', 10)
+    # The file that libvirt leaves of a managed save that was refused is no obstacle to the next start.
+    vhost.virsh('destroy', domain)
+    vhost.virsh('start', '--paused', domain)
