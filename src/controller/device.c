@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <linux/pci_regs.h>
 #include <poll.h>
-#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -13,16 +12,16 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "nvme/state.h"
-#include "block/lock.h"
+#include "controller/generation-lock.h"
 #include "controller/message-mode.h"
 #include "controller/overlay.h"
+#include "controller/pci-function.h"
 
 /*
  * Theory of operation
  *
- * The PCI function: configuration space, BAR0, MSI-X, as many vectors as queues and one. BAR0 holds
- * all: NVMe's registers and doorbells in its first two pages, the MSI-X table and pending bits in
- * pages of their own behind them (QEMU keeps the real table; ours is only memory).
+ * The PCI function (pci-function.h): configuration space, BAR0, MSI-X, as many vectors as queues and
+ * one. QEMU keeps the real MSI-X table; ours is only memory.
  *
  * What must outlive the process is in the state file: first our own part, with the configuration
  * space, then the controller's. Behind them is what never leaves this host, however the rest travels.
@@ -33,22 +32,16 @@
  * arrow waits for a callback; `closing` says how far to go. A frozen device goes as it is: no reset,
  * and the namespaces are closed at the end, so that the state file can be adopted.
  *
- * Under a keeper, each image has a descriptor of its own here to hold the generation lock
- * (block/lock.h) by. A namespace that cannot have it yet is attached all the same, not ready, and
- * tries again by a timer. Frozen, nothing is under way and the locks are given back: another process
- * may go on with the state.
+ * Under a keeper, each image has a descriptor of its own here to hold the generation lock by
+ * (generation-lock.h). A namespace that cannot have it yet is attached all the same, not ready.
+ * Frozen, nothing is under way and the locks are given back: another process may go on with the
+ * state.
  */
 
 #define STATE_MAGIC   0x564e4544u /* "DENV" */
 #define STATE_VERSION 1u
 
-#define MSIX_TABLE    (8 * KiB)
-#define MSIX_PBA      (12 * KiB)
 #define MSIX_MAX      65
-
-/* How long to wait for an image's generation lock before asking again. */
-#define LOCK_MIN_USEC 500u
-#define LOCK_MAX_USEC 50000u
 
 struct device_state {
 	uint32_t magic, version;
@@ -64,11 +57,7 @@ struct device_namespace {
 	void (*done)(void *opaque); /* leaving: tell this */
 	void *opaque;
 
-	int lock_fd; /* -1: nobody else can have it */
-	uint64_t lock_key;
-	bool locked;
-	uint64_t wait_usec;
-	sd_event_source *timer; /* until it is locked */
+	struct generation_lock lock;
 };
 
 struct device {
@@ -158,15 +147,13 @@ static void config_msix(void *opaque, bool enabled)
 	nvme_controller_set_msix(device->ctrl, enabled);
 }
 
-static bool namespace_lock(struct device_namespace *ns);
-
 static void reset_function(struct device *device, void (*done)(void *opaque))
 {
 	struct device_namespace *ns;
 
 	/* It waits until a predecessor's requests are over, so that must be asked also when frozen. */
 	for (ns = device->namespaces; ns; ns = ns->next)
-		if (nvme_controller_is_haunted(device->ctrl) && namespace_lock(ns))
+		if (nvme_controller_is_haunted(device->ctrl) && generation_lock_take(&ns->lock))
 			nvme_controller_set_ready(device->ctrl, ns->nsid, true);
 	nvme_controller_reset(device->ctrl, done, device);
 	pci_config_reset(&device->state->pci);
@@ -193,10 +180,11 @@ static const struct pci_config_ops config_ops = {
 /* The part of the MSI-X table that an access is about; NULL: none. */
 static uint8_t *msix_memory(struct device *device, uint64_t offset, size_t len)
 {
-	if (offset < MSIX_TABLE || offset - MSIX_TABLE > sizeof(device->state->msix_table) ||
-	    len > sizeof(device->state->msix_table) - (offset - MSIX_TABLE))
+	if (offset < PCI_FUNCTION_MSIX_TABLE ||
+	    offset - PCI_FUNCTION_MSIX_TABLE > sizeof(device->state->msix_table) ||
+	    len > sizeof(device->state->msix_table) - (offset - PCI_FUNCTION_MSIX_TABLE))
 		return NULL;
-	return device->state->msix_table + (offset - MSIX_TABLE);
+	return device->state->msix_table + (offset - PCI_FUNCTION_MSIX_TABLE);
 }
 
 static void device_region_read(void *opaque, unsigned region, uint64_t offset, void *buf,
@@ -209,7 +197,7 @@ static void device_region_read(void *opaque, unsigned region, uint64_t offset, v
 		pci_config_read(&device->state->pci, offset, buf, len);
 		return;
 	}
-	if (offset < MSIX_TABLE) {
+	if (offset < PCI_FUNCTION_MSIX_TABLE) {
 		nvme_controller_read(device->ctrl, offset, buf, len);
 		return;
 	}
@@ -230,7 +218,7 @@ static void device_region_write(void *opaque, unsigned region, uint64_t offset, 
 		pci_config_write(&device->state->pci, offset, buf, len, &config_ops, device);
 		return;
 	}
-	if (offset < MSIX_TABLE) {
+	if (offset < PCI_FUNCTION_MSIX_TABLE) {
 		nvme_controller_write(device->ctrl, offset, buf, len);
 		return;
 	}
@@ -310,9 +298,8 @@ static void close_next(struct device *device);
 
 static void namespace_free(struct device_namespace *ns)
 {
-	sd_event_source_disable_unref(ns->timer);
 	block_close(ns->block);
-	cleanup_close(&ns->lock_fd);
+	generation_lock_destroy(&ns->lock);
 	free(ns);
 }
 
@@ -425,24 +412,11 @@ static int server_readable(sd_event_source *source, int fd, uint32_t revents, vo
 int device_connect(struct device *device, struct vfio_user_transport *transport,
 		   struct error **errp)
 {
-	struct vfio_user_device_info info = {};
-	unsigned i;
+	const struct pci_config_layout layout = pci_function_layout(device->config.nvme.vectors);
+	struct vfio_user_device_info info;
 	int ret;
 
-	for (i = 0; i < VFIO_PCI_NUM_REGIONS; i++)
-		info.regions[i].fd = -1;
-	info.regions[VFIO_PCI_BAR0_REGION_INDEX].size = NVME_BAR0_SIZE;
-	info.regions[VFIO_PCI_BAR0_REGION_INDEX].flags =
-		VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
-	info.regions[VFIO_PCI_CONFIG_REGION_INDEX].size = sizeof(device->state->pci.bytes);
-	info.regions[VFIO_PCI_CONFIG_REGION_INDEX].flags =
-		VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
-	info.irq_counts[VFIO_PCI_INTX_IRQ_INDEX] = 1;
-	info.irq_counts[VFIO_PCI_MSIX_IRQ_INDEX] = device->config.nvme.vectors;
-	/* Never signalled; QEMU complains when it cannot ask for them. */
-	info.irq_counts[VFIO_PCI_ERR_IRQ_INDEX] = 1;
-	info.irq_counts[VFIO_PCI_REQ_IRQ_INDEX] = 1;
-
+	vfio_user_device_info_init(&info, &layout);
 	device->server = vfio_user_server_new(transport, &info, &device_ops, device, errp);
 	if (!device->server)
 		return -ENOMEM;
@@ -464,73 +438,18 @@ int device_connect(struct device *device, struct vfio_user_transport *transport,
  * Namespaces
  */
 
-/* The same for every generation of this controller, and for no other user of the image. */
-static uint64_t lock_key(const struct device *device, uint32_t nsid)
-{
-	uint64_t hash = 0xcbf29ce484222325ULL; /* FNV-1a */
-	size_t i;
-
-	for (i = 0; i < sizeof(device->config.nvme.uuid); i++)
-		hash = (hash ^ device->config.nvme.uuid[i]) * 0x100000001b3ULL;
-	hash = (hash ^ nsid) * 0x100000001b3ULL;
-	return hash % BLOCK_LOCK_GENERATION_KEYS;
-}
-
-static int try_lock(struct device_namespace *ns)
-{
-	int ret = block_lock_generation(ns->lock_fd, block_get_info(ns->block)->read_only,
-					ns->lock_key);
-
-	if (ret == -EAGAIN)
-		return ret;
-	/* The image itself was locked in the same way before. */
-	if (ret < 0)
-		log_warning("controller %u: namespace %u: cannot see when a predecessor's "
-			    "requests are over: %s",
-			    ns->device->config.index, ns->nsid, strerror(-ret));
-	ns->locked = true;
-	return 0;
-}
-
-static int lock_again(sd_event_source *source, uint64_t usec, void *opaque)
+static void namespace_locked(void *opaque)
 {
 	struct device_namespace *ns = opaque;
 
-	if (try_lock(ns) == -EAGAIN) {
-		ns->wait_usec = MIN(2 * ns->wait_usec, (uint64_t)LOCK_MAX_USEC);
-		sd_event_source_set_time_relative(source, ns->wait_usec);
-		sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-		return 0;
-	}
-	ns->timer = sd_event_source_disable_unref(ns->timer);
-	log_info("controller %u: namespace %u: the predecessor's requests are over",
-		 ns->device->config.index, ns->nsid);
 	nvme_controller_set_ready(ns->device->ctrl, ns->nsid, true);
-	return 0;
-}
-
-/* Return: is it locked now? Else later. */
-static bool namespace_lock(struct device_namespace *ns)
-{
-	if (ns->lock_fd < 0 || ns->locked || ns->timer)
-		return !ns->timer;
-	if (try_lock(ns) == 0)
-		return true;
-	ns->wait_usec = LOCK_MIN_USEC;
-	if (sd_event_add_time_relative(ns->device->event, &ns->timer, CLOCK_MONOTONIC,
-				       ns->wait_usec, 1, lock_again, ns) < 0)
-		abort();
-	return false;
 }
 
 static void namespace_unlock(struct device_namespace *ns)
 {
-	ns->timer = sd_event_source_disable_unref(ns->timer);
-	if (ns->lock_fd < 0)
-		return;
-	nvme_controller_set_ready(ns->device->ctrl, ns->nsid, false);
-	block_unlock_generation(ns->lock_fd, ns->lock_key);
-	ns->locked = false;
+	if (ns->lock.fd >= 0)
+		nvme_controller_set_ready(ns->device->ctrl, ns->nsid, false);
+	generation_lock_release(&ns->lock);
 }
 
 int device_attach(struct device *device, const struct nvme_namespace_config *config,
@@ -548,10 +467,18 @@ int device_attach(struct device *device, const struct nvme_namespace_config *con
 	ns->device = device;
 	ns->block = block;
 	ns->nsid = config->nsid;
-	ns->lock_fd = lock_fd;
-	ns->lock_key = lock_key(device, config->nsid);
-	nvme.not_ready =
-		nvme_controller_is_frozen(device->ctrl) ? lock_fd >= 0 : !namespace_lock(ns);
+	ns->lock = (struct generation_lock){
+		.event = device->event,
+		.fd = lock_fd,
+		.read_only = block_get_info(block)->read_only,
+		.controller = device->config.index,
+		.nsid = config->nsid,
+		.acquired = namespace_locked,
+		.opaque = ns,
+	};
+	generation_lock_init(&ns->lock, device->config.nvme.uuid);
+	nvme.not_ready = nvme_controller_is_frozen(device->ctrl) ? lock_fd >= 0
+								 : !generation_lock_take(&ns->lock);
 	ret = nvme_controller_attach(device->ctrl, &nvme, block, errp);
 	if (ret < 0) {
 		namespace_free(ns);
@@ -751,7 +678,7 @@ void device_thaw(struct device *device)
 
 	nvme_controller_await_no_more(device->ctrl);
 	for (ns = device->namespaces; ns; ns = ns->next)
-		if (namespace_lock(ns))
+		if (generation_lock_take(&ns->lock))
 			nvme_controller_set_ready(device->ctrl, ns->nsid, true);
 	nvme_controller_thaw(device->ctrl);
 }
@@ -843,20 +770,7 @@ int device_judge_state(int fd, unsigned queues, struct error **errp)
 
 static void init_state(struct device_state *state, unsigned vectors)
 {
-	const struct pci_config_layout layout = {
-		.id = { .vendor = NVME_PCI_VENDOR,
-			.device = NVME_PCI_DEVICE,
-			.subsystem_vendor = NVME_PCI_SUBSYSTEM_VENDOR,
-			.subsystem = NVME_PCI_SUBSYSTEM,
-			.revision = 1,
-			.class_code = 0x010802 },
-		.bar0_size = NVME_BAR0_SIZE,
-		.msix_vectors = vectors,
-		.msix_table_bar = 0,
-		.msix_table_offset = MSIX_TABLE,
-		.msix_pba_bar = 0,
-		.msix_pba_offset = MSIX_PBA,
-	};
+	const struct pci_config_layout layout = pci_function_layout(vectors);
 
 	pci_config_init(&state->pci, &layout);
 	state->version = STATE_VERSION;

@@ -1,6 +1,7 @@
 noinst_LIBRARIES += src/libcontroller.a
 src_libcontroller_a_SOURCES = \
 	src/controller/device.c src/controller/device.h \
+	src/controller/generation-lock.c src/controller/generation-lock.h \
 	src/controller/host.c src/controller/host.h \
 	src/controller/io-thread.c src/controller/io-thread.h \
 	src/controller/mailbox.c src/controller/mailbox.h \
@@ -8,6 +9,7 @@ src_libcontroller_a_SOURCES = \
 	src/controller/namespace-spec.c src/controller/namespace-spec.h \
 	src/controller/options.c src/controller/options.h \
 	src/controller/overlay.c src/controller/overlay.h \
+	src/controller/pci-function.h \
 	src/controller/polling.c src/controller/polling.h \
 	src/controller/refusal.c src/controller/refusal.h \
 	src/controller/requests.c src/controller/requests.h \

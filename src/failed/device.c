@@ -6,14 +6,10 @@
 
 #include "base/i18n.h"
 #include "base/log.h"
-#include "nvme/controller.h"
+#include "controller/pci-function.h"
 #include "nvme/limits.h"
 #include "nvme/spec.h"
 #include "vfio-user/server.h"
-
-/* Where the controller's own are; a client that is connected does not ask again. */
-#define MSIX_TABLE (8 * KiB)
-#define MSIX_PBA   (12 * KiB)
 
 struct failed_device {
 	unsigned index;
@@ -97,41 +93,10 @@ static int on_message(sd_event_source *source, int fd, uint32_t revents, void *o
 	return 0;
 }
 
-static void describe(struct vfio_user_device_info *info, unsigned vectors)
-{
-	unsigned i;
-
-	memset(info, 0, sizeof(*info));
-	for (i = 0; i < VFIO_PCI_NUM_REGIONS; i++)
-		info->regions[i].fd = -1;
-	info->regions[VFIO_PCI_BAR0_REGION_INDEX].size = NVME_BAR0_SIZE;
-	info->regions[VFIO_PCI_BAR0_REGION_INDEX].flags =
-		VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
-	info->regions[VFIO_PCI_CONFIG_REGION_INDEX].size =
-		sizeof(((struct pci_config *)NULL)->bytes);
-	info->regions[VFIO_PCI_CONFIG_REGION_INDEX].flags =
-		VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
-	info->irq_counts[VFIO_PCI_INTX_IRQ_INDEX] = 1;
-	info->irq_counts[VFIO_PCI_MSIX_IRQ_INDEX] = vectors;
-	info->irq_counts[VFIO_PCI_ERR_IRQ_INDEX] = 1;
-	info->irq_counts[VFIO_PCI_REQ_IRQ_INDEX] = 1;
-}
-
 struct failed_device *failed_device_new(sd_event *event, unsigned index, unsigned vectors,
 					int channel, struct error **errp)
 {
-	const struct pci_config_layout layout = {
-		.id = { .vendor = NVME_PCI_VENDOR,
-			.device = NVME_PCI_DEVICE,
-			.subsystem_vendor = NVME_PCI_SUBSYSTEM_VENDOR,
-			.subsystem = NVME_PCI_SUBSYSTEM,
-			.revision = 1,
-			.class_code = 0x010802 },
-		.bar0_size = NVME_BAR0_SIZE,
-		.msix_vectors = vectors,
-		.msix_table_offset = MSIX_TABLE,
-		.msix_pba_offset = MSIX_PBA,
-	};
+	const struct pci_config_layout layout = pci_function_layout(vectors);
 	struct vfio_user_transport *transport = vfio_user_transport_relay_new(channel);
 	struct failed_device *device = calloc(1, sizeof(*device));
 	struct vfio_user_device_info info;
@@ -146,7 +111,7 @@ struct failed_device *failed_device_new(sd_event *event, unsigned index, unsigne
 	}
 	device->index = index;
 	pci_config_init(&device->config, &layout);
-	describe(&info, vectors);
+	vfio_user_device_info_init(&info, &layout);
 	device->server = vfio_user_server_new(transport, &info, &ops, device, errp);
 	if (!device->server) {
 		free(device);

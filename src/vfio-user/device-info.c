@@ -6,6 +6,31 @@
 /* Where region_info says that a region is in the device's file: only for the eye, as in VFIO. */
 #define REGION_SHIFT 40
 
+static void add_region(struct vfio_user_device_info *info, unsigned index, uint64_t size)
+{
+	info->regions[index].size = size;
+	info->regions[index].flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+}
+
+void vfio_user_device_info_init(struct vfio_user_device_info *info,
+				const struct pci_config_layout *layout)
+{
+	unsigned i;
+
+	memset(info, 0, sizeof(*info));
+	for (i = 0; i < VFIO_PCI_NUM_REGIONS; i++)
+		info->regions[i].fd = -1;
+	add_region(info, VFIO_PCI_BAR0_REGION_INDEX, layout->bar0_size);
+	if (pci_config_bar4_size(layout))
+		add_region(info, VFIO_PCI_BAR4_REGION_INDEX, pci_config_bar4_size(layout));
+	add_region(info, VFIO_PCI_CONFIG_REGION_INDEX, sizeof(((struct pci_config *)NULL)->bytes));
+	info->irq_counts[VFIO_PCI_INTX_IRQ_INDEX] = 1;
+	info->irq_counts[VFIO_PCI_MSIX_IRQ_INDEX] = layout->msix_vectors;
+	/* Never signalled; QEMU complains when it cannot ask for them. */
+	info->irq_counts[VFIO_PCI_ERR_IRQ_INDEX] = 1;
+	info->irq_counts[VFIO_PCI_REQ_IRQ_INDEX] = 1;
+}
+
 int vfio_user_handle_get_info(struct vfio_user_server *server, struct vfio_user_message *message,
 			      struct vfio_user_reply *reply)
 {

@@ -51,6 +51,10 @@ struct vfio_user_device_info {
 	uint32_t irq_counts[VFIO_PCI_NUM_IRQS];
 };
 
+/** vfio_user_device_info_init() - of a PCI function as @layout has it, all of it trapped */
+void vfio_user_device_info_init(struct vfio_user_device_info *info,
+				const struct pci_config_layout *layout);
+
 /**
  * vfio_user_server_new() - serve @info over @transport (owned from here on)
  * @ops, @device: the device; @info is copied, its descriptors stay the caller's
