@@ -36,6 +36,7 @@ src_libkeeper_a_SOURCES = \
 	src/keeper/replay.c src/keeper/replay.h \
 	src/keeper/requests.c src/keeper/requests.h \
 	src/keeper/runtime-dir.c src/keeper/runtime-dir.h \
+	src/keeper/standstill.c src/keeper/standstill.h \
 	src/keeper/supervise.c src/keeper/supervise.h \
 	src/keeper/upgrade.c src/keeper/upgrade.h \
 	src/keeper/vmstate.c src/keeper/vmstate.h

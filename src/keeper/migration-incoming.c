@@ -60,6 +60,7 @@ static void take_locks(struct migration *migration)
 
 	if (r == 0) {
 		migration->locked = true;
+		migration_step(migration, "judging and locking");
 		migration_start(migration, MIGRATION_ADOPT);
 	} else if (r == -EAGAIN && ++migration->lock_tries < LOCK_TRIES) {
 		sd_event_source_set_time_relative(migration->retry, LOCK_RETRY_US);
@@ -81,6 +82,7 @@ static void load_all(struct migration *migration)
 	_cleanup_error_ struct error *err = NULL;
 
 	migration->lock_tries = 0;
+	migration_step(migration, "loading");
 	if (blob_join(migration->parts, &whole, &err) < 0 ||
 	    migration->ops->judge(migration->opaque, &whole, &err) < 0)
 		fail_load(migration, err);
@@ -100,7 +102,8 @@ static int take_part(struct migration *migration, unsigned number, const void *d
 		return -EINVAL;
 	if (blob_append(part, data, size) < 0)
 		return error_set_errno(errp, ENOMEM, "state");
-	migration->part_count++;
+	if (migration->part_count++ == 0)
+		migration_stands_still(migration);
 	return 0;
 }
 
@@ -127,6 +130,7 @@ void migration_load(struct migration *migration, unsigned number, const void *da
 static void arrive(struct migration *migration)
 {
 	migration->state = MIGRATION_ACTIVE; /* until it is home */
+	migration_step(migration, "waiting for QEMU");
 	migration->loaded = false;
 	migration_go_home(migration);
 }
@@ -144,6 +148,7 @@ static void adopt_done(struct migration *migration, const struct error *err)
 	migration->loaded = true;
 	migration->replayed = false;
 	migration_free_parts(migration);
+	migration_step(migration, "adopting");
 	log_info("the disks' state is there");
 	migration_start(migration, MIGRATION_REPLAY);
 	migration->load = NULL;
@@ -156,6 +161,7 @@ static void replay_done(struct migration *migration, const struct error *err)
 		log_error("QEMU's half of the NVMe controllers could not be put back: %s",
 			  err->message);
 	migration->replayed = true;
+	migration_step(migration, "QEMU's half");
 	if (migration->resumed && migration->loaded)
 		arrive(migration);
 }

@@ -3,6 +3,7 @@
 #define KEEPER_MIGRATION_INTERNAL_H
 
 #include "keeper/migration.h"
+#include "keeper/standstill.h"
 
 enum migration_state {
 	MIGRATION_NONE,
@@ -44,7 +45,8 @@ struct migration {
 
 	/* Saved or loaded. */
 	struct blob parts[BLOB_PARTS];
-	unsigned part_count;
+	unsigned part_count, saved_count;
+	struct standstill standstill;
 
 	/* Incoming. */
 	struct vmstate_call *load; /* the last one, which is answered for all */
@@ -54,6 +56,10 @@ struct migration {
 
 void migration_start(struct migration *migration, enum migration_action action);
 void migration_free_parts(struct migration *migration);
+
+/** migration_step() - what the guest stood still for since the last one, for the log */
+void migration_step(struct migration *migration, const char *what);
+void migration_stands_still(struct migration *migration);
 
 /** migration_go_home() - to a domain that runs here */
 void migration_go_home(struct migration *migration);

@@ -56,6 +56,25 @@ static uint64_t now_us(clockid_t clock)
 	return (uint64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+void migration_stands_still(struct migration *migration)
+{
+	standstill_begin(&migration->standstill, now_us(CLOCK_MONOTONIC));
+}
+
+void migration_step(struct migration *migration, const char *what)
+{
+	standstill_step(&migration->standstill, what, now_us(CLOCK_MONOTONIC));
+}
+
+static void log_standstill(const struct migration *migration, const char *what)
+{
+	char text[300];
+
+	if (migration->standstill.began)
+		log_info("%s: for the disks it stood still for %s", what,
+			 standstill_describe(&migration->standstill, text, sizeof(text)));
+}
+
 /* QEMU's clock is the wall's. */
 static uint64_t monotonic_of(const struct monitor_time *when)
 {
@@ -131,6 +150,7 @@ static void end(struct migration *migration)
 	migration->announced = false;
 	clear_problem(migration);
 	migration_free_parts(migration);
+	migration_step(migration, "waiting for QEMU");
 	migration_go_home(migration);
 }
 
@@ -177,6 +197,9 @@ static void go_home(struct migration *migration)
 		} else {
 			migration->state = MIGRATION_NONE;
 			log_info("the disks are in use here");
+			migration_step(migration, "thawing");
+			log_standstill(migration, "the guest goes on");
+			standstill_end(&migration->standstill);
 		}
 	}
 }
@@ -238,6 +261,7 @@ static void prepare(struct migration *migration)
 	} else if (migration->refused) {
 		fail_with(migration, EPERM, migration->refused);
 	} else if (migration->message_mode_on) {
+		migration_step(migration, "agreement");
 		migration_start(migration, MIGRATION_FREEZE);
 	}
 }
@@ -288,6 +312,7 @@ void migration_read_id(struct migration *migration, struct vmstate_call *call)
 		return;
 	migration->preparing = true;
 	migration->late = false;
+	migration_stands_still(migration);
 	sd_event_source_set_time_relative(migration->limit, PERMIT_US);
 	sd_event_source_set_enabled(migration->limit, SD_EVENT_ONESHOT);
 	prepare(migration);
@@ -302,6 +327,10 @@ int migration_save(struct migration *migration, unsigned number, const void **re
 	}
 	*ret_data = migration->parts[number].data;
 	*ret_size = migration->parts[number].size;
+	if (++migration->saved_count == BLOB_PARTS) {
+		migration_step(migration, "saving");
+		log_standstill(migration, "the guest leaves");
+	}
 	return 0;
 }
 
@@ -362,6 +391,7 @@ static void freeze_done(struct migration *migration, const struct error *err)
 		return;
 	}
 	migration->frozen = true;
+	migration_step(migration, "draining and syncing");
 	if (migration->preparing)
 		migration_start(migration, MIGRATION_COLLECT);
 }
@@ -379,6 +409,8 @@ static void collect_done(struct migration *migration, const struct error *err)
 	migration->ops->unlock(migration->opaque);
 	migration->locked = false;
 	migration->state = MIGRATION_FROZEN;
+	migration->saved_count = 0;
+	migration_step(migration, "collecting");
 	log_info("the disks' state is in QEMU's hands");
 	answer_calls(migration, NULL);
 }

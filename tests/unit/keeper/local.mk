@@ -6,6 +6,7 @@ KEEPER_TESTS = \
 	tests/unit/keeper/test-migration \
 	tests/unit/keeper/test-relay \
 	tests/unit/keeper/test-replay \
+	tests/unit/keeper/test-standstill \
 	tests/unit/keeper/test-vmstate
 check_PROGRAMS += $(KEEPER_TESTS)
 TESTS += $(KEEPER_TESTS)
@@ -25,5 +26,7 @@ tests_unit_keeper_test_blob_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
 tests_unit_keeper_test_blob_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
 tests_unit_keeper_test_migration_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
 tests_unit_keeper_test_migration_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
+tests_unit_keeper_test_standstill_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
+tests_unit_keeper_test_standstill_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
 tests_unit_keeper_test_replay_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
 tests_unit_keeper_test_replay_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)

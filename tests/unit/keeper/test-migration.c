@@ -245,6 +245,43 @@ static void saves_what_was_collected(void **state)
 	assert_true(migration_is_frozen(migration));
 }
 
+static const char *why_it_stands_still(void)
+{
+	static char words[200];
+	unsigned i;
+
+	*words = '\0';
+	for (i = 0; i < migration->standstill.count; i++)
+		sprintf(words + strlen(words), "%s%s", i ? ", " : "",
+			migration->standstill.steps[i].what);
+	return words;
+}
+
+static void counts_how_long_the_guest_stands_still(void **state)
+{
+	const void *data;
+	size_t size;
+	unsigned i;
+
+	copy_memory();
+	assert_int_equal(migration->standstill.began, 0);
+	stop_and_save();
+	for (i = 0; i < VMSTATE_ID_COUNT; i++) {
+		assert_string_equal(why_it_stands_still(),
+				    "agreement, draining and syncing, collecting");
+		migration_save(migration, i, &data, &size);
+	}
+	assert_string_equal(why_it_stands_still(),
+			    "agreement, draining and syncing, collecting, saving");
+	news();
+	status("failed");
+	assert_string_equal(
+		why_it_stands_still(),
+		"agreement, draining and syncing, collecting, saving, waiting for QEMU");
+	come_home();
+	assert_int_equal(migration->standstill.began, 0);
+}
+
 /* savevm, or an event that was lost. */
 static void refuses_what_was_not_announced(void **state)
 {
@@ -585,8 +622,11 @@ static void arrives(void **state)
 	assert_true(migration_is_frozen(migration));
 	event("RESUME");
 	assert_string_equal(news(), "thaw");
+	assert_string_equal(why_it_stands_still(), "loading, judging and locking, adopting, "
+						   "QEMU's half, waiting for QEMU");
 	done(MIGRATION_THAW);
 	assert_string_equal(migration_state_name(migration), "none");
+	assert_int_equal(migration->standstill.began, 0);
 	/* And may go on to the next host. */
 	copy_memory();
 	stop_and_save();
@@ -687,6 +727,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		OUTGOING(saves_what_was_collected),
+		OUTGOING(counts_how_long_the_guest_stands_still),
 		OUTGOING(refuses_what_was_not_announced),
 		OUTGOING(refuses_without_a_permit),
 		OUTGOING(waits_for_a_late_permit),
