@@ -8,7 +8,7 @@
 #include "base/i18n.h"
 #include "keeper/vmstate.h"
 
-#define MAGIC		"VNVMSTAT"
+#define MAGIC		'V', 'N', 'V', 'M', 'S', 'T', 'A', 'T'
 #define FORMAT_VERSION	1u
 #define PAGE		4096u
 #define MEMORY_MAX	(64 * MiB)
@@ -106,7 +106,7 @@ static uint32_t part_crc(const struct part_header *header, const void *data)
 int blob_split(const struct blob *whole, struct blob parts[BLOB_PARTS], struct error **errp)
 {
 	struct part_header header = {
-		.magic = MAGIC,
+		.magic = { MAGIC },
 		.version = FORMAT_VERSION,
 		.count = BLOB_PARTS,
 		.whole_crc = crc32c(0, whole->data, whole->size),
@@ -141,7 +141,7 @@ int blob_check_part(const void *data, size_t size, unsigned number, struct error
 		return error_set(errp, EINVAL, _("part %u of the NVMe disks' state is cut short"),
 				 number);
 	memcpy(&header, data, sizeof(header));
-	if (memcmp(header.magic, MAGIC, sizeof(header.magic)))
+	if (memcmp(header.magic, (char[]){ MAGIC }, sizeof(header.magic)))
 		return error_set(errp, EINVAL, _("part %u is not a state of NVMe disks"), number);
 	if (header.version != FORMAT_VERSION)
 		return error_set(errp, EINVAL,
