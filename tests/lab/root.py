@@ -69,11 +69,12 @@ make -s install DESTDIR=/build/tree.new
 def install_product(host_class, root, source=SOURCE):
     """Build the checkout SOURCE in the lab root; returns the tree for a Host's `product`.
 
-    Everything is kept under $VIRTNVME_LAB_DIR/product/<key of the checkout's path>, so the next
-    run compiles only what changed. The checkout itself is only read.
+    Everything is kept under $VIRTNVME_LAB_DIR/product/<key of the checkout's path and of the root's release>, so
+    the next run compiles only what changed. The checkout itself is only read.
     """
     source = Path(source).resolve()
-    place = LAB / 'product' / hashlib.sha256(str(source).encode()).hexdigest()[:16]
+    release = os.environ.get('VIRTNVME_LAB_RELEASE', '')
+    place = LAB / 'product' / hashlib.sha256((str(source) + release).encode()).hexdigest()[:16]
     copy, tree, log = place / 'source', place / 'tree', place / 'build.log'
     copy.mkdir(parents=True, exist_ok=True)
     with open(place / 'lock', 'w', encoding='ascii') as lock:
