@@ -9,4 +9,7 @@
  * what is in front of them */
 uint32_t crc32c(uint32_t crc, const void *data, size_t size);
 
+/** crc32c_by_table() - the same on a processor without an instruction for it */
+uint32_t crc32c_by_table(uint32_t crc, const void *data, size_t size);
+
 #endif

@@ -3,6 +3,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/crc32c.h"
 #include "base/i18n.h"
@@ -63,11 +65,20 @@ static bool page_is_zero(const char *page, size_t size)
 	return size == 0 || (*page == 0 && memcmp(page, page + 1, size - 1) == 0);
 }
 
-int blob_append_memory(struct blob *blob, const void *memory, size_t size)
+/* From @offset on. A page that was never stored to must not be looked at: it would be made then. */
+static size_t next_page(int fd, size_t offset, size_t size)
 {
-	const char *bytes = memory;
+	off_t next = lseek(fd, offset, SEEK_DATA);
+
+	if (next < 0)
+		return errno == ENXIO ? size : offset;
+	return MIN((size_t)next, size);
+}
+
+static int append_pages(struct blob *blob, int fd, const char *bytes, size_t size)
+{
 	struct run run = {};
-	size_t offset = 0;
+	size_t offset = next_page(fd, 0, size);
 	int r = 0;
 
 	while (offset < size && r == 0) {
@@ -85,9 +96,23 @@ int blob_append_memory(struct blob *blob, const void *memory, size_t size)
 				r = blob_append(blob, bytes + run.offset, run.length);
 			run.length = 0;
 		}
+		if (run.length == 0 && offset < size)
+			offset = next_page(fd, offset, size);
 	}
 	run = (struct run){ .offset = size };
 	return r < 0 ? r : blob_append(blob, &run, sizeof(run));
+}
+
+int blob_append_memory(struct blob *blob, int fd, size_t size)
+{
+	void *map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	int r;
+
+	if (map == MAP_FAILED)
+		return -errno;
+	r = append_pages(blob, fd, map, size);
+	munmap(map, size);
+	return r;
 }
 
 size_t blob_capacity(void)

@@ -26,8 +26,9 @@ void blob_free(struct blob *blob);
 /** blob_append() - 0 or -ENOMEM */
 int blob_append(struct blob *blob, const void *data, size_t size);
 
-/** blob_append_memory() - without its pages that are zero; 0 or -ENOMEM */
-int blob_append_memory(struct blob *blob, const void *memory, size_t size);
+/** blob_append_memory() - the first @size bytes of a memfd, without its pages that are zero; 0 or
+ * -errno */
+int blob_append_memory(struct blob *blob, int fd, size_t size);
 
 /** blob_capacity() - what all parts together can hold, bytes */
 size_t blob_capacity(void);

@@ -270,11 +270,15 @@ static int append_file(struct blob *blob, int fd, uint64_t size, bool sparse, st
 	size = MIN(size, (uint64_t)st.st_size);
 	if (size == 0)
 		return sparse ? error_set(errp, ENODATA, _("a controller has no state")) : 0;
-	map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		return error_set_errno(errp, errno, _("cannot read a controller's state"));
-	r = sparse ? blob_append_memory(blob, map, size) : blob_append(blob, map, size);
-	munmap(map, size);
+	if (sparse) {
+		r = blob_append_memory(blob, fd, size);
+	} else {
+		map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+		if (map == MAP_FAILED)
+			return error_set_errno(errp, errno, _("cannot read a controller's state"));
+		r = blob_append(blob, map, size);
+		munmap(map, size);
+	}
 	return r < 0 ? error_set_errno(errp, -r, _("cannot read a controller's state")) : 0;
 }
 

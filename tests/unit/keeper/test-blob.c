@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <errno.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/crc32c.h"
 #include "keeper/blob.h"
@@ -9,6 +12,19 @@ static void checksum_is_the_standard_one(void **state)
 {
 	assert_int_equal(crc32c(0, "123456789", 9), 0xe3069283);
 	assert_int_equal(crc32c(crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
+}
+
+static void checksum_is_the_same_everywhere(void **state)
+{
+	unsigned char data[100];
+	size_t from, size;
+
+	for (from = 0; from < sizeof(data); from++)
+		data[from] = from * 167 + 13;
+	for (from = 0; from < 9; from++)
+		for (size = 0; size <= sizeof(data) - from; size++)
+			assert_int_equal(crc32c(size, data + from, size),
+					 crc32c_by_table(size, data + from, size));
 }
 
 static void free_parts(struct blob parts[BLOB_PARTS])
@@ -148,41 +164,72 @@ static void description_comes_first(void **state)
 	blob_free(&whole);
 }
 
+/* A memfd. */
+static int make_memory(size_t size, char **ret)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, size), 0);
+	*ret = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	return fd;
+}
+
 static void memory_travels_without_zero_pages(void **state)
 {
 	const size_t size = 100 * 4096 + 100;
-	char *memory = calloc(1, size), *again = calloc(1, size);
+	char *again = calloc(1, size), *memory;
 	struct blob blob = {};
+	int fd = make_memory(size, &memory);
 
 	memory[0] = 1;
 	memory[50 * 4096 - 1] = 2;
 	memory[50 * 4096] = 3;
 	memory[size - 1] = 4;
-	assert_int_equal(blob_append_memory(&blob, memory, size), 0);
+	assert_int_equal(blob_append_memory(&blob, fd, size), 0);
 	assert_true(blob.size < 5 * 4096);
 	assert_int_equal(blob_memory_size(blob.data, blob.size, NULL), size);
 	blob_read_memory(blob.data, again);
 	assert_memory_equal(memory, again, size);
 	blob_free(&blob);
 	memset(memory, 0, size);
-	blob_append_memory(&blob, memory, size);
+	blob_append_memory(&blob, fd, size);
 	assert_int_equal(blob_memory_size(blob.data, blob.size, NULL), size);
 	blob_free(&blob);
-	free(memory);
+	munmap(memory, size);
+	close(fd);
 	free(again);
+}
+
+/* The guest stands still meanwhile, and the host's memory is not ours to fill. */
+static void memory_that_is_not_there_stays_so(void **state)
+{
+	const size_t size = 1000 * 4096;
+	struct blob blob = {};
+	struct stat st;
+	char *memory;
+	int fd = make_memory(size, &memory);
+
+	memory[100 * 4096] = 1;
+	assert_int_equal(blob_append_memory(&blob, fd, size), 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_true(st.st_blocks * 512 < 10 * 4096);
+	blob_free(&blob);
+	munmap(memory, size);
+	close(fd);
 }
 
 /* Whatever is accepted may be read: the address sanitizer says if not. */
 static void nonsense_is_not_read(void **state)
 {
 	const size_t size = 20 * 4096;
-	char *memory = calloc(1, size);
+	char *memory;
 	struct blob blob = {};
 	unsigned seed = 1, round;
+	int fd = make_memory(size, &memory);
 
 	memory[4096] = 1;
 	memory[10 * 4096] = 1;
-	blob_append_memory(&blob, memory, size);
+	blob_append_memory(&blob, fd, size);
 	for (round = 0; round < 20000; round++) {
 		size_t length = rand_r(&seed) % 4 ? blob.size : rand_r(&seed) % blob.size;
 		char *copy = malloc(length + 1);
@@ -207,13 +254,15 @@ static void nonsense_is_not_read(void **state)
 		assert_true(blob_memory_size((const char *)words, sizeof(words), NULL) < 0);
 	}
 	blob_free(&blob);
-	free(memory);
+	munmap(memory, size);
+	close(fd);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(checksum_is_the_standard_one),
+		cmocka_unit_test(checksum_is_the_same_everywhere),
 		cmocka_unit_test(travels_whole),
 		cmocka_unit_test(too_much_is_a_sentence),
 		cmocka_unit_test(damage_is_seen),
@@ -221,6 +270,7 @@ int main(void)
 		cmocka_unit_test(parts_of_two_states_do_not_mix),
 		cmocka_unit_test(description_comes_first),
 		cmocka_unit_test(memory_travels_without_zero_pages),
+		cmocka_unit_test(memory_that_is_not_there_stays_so),
 		cmocka_unit_test(nonsense_is_not_read),
 	};
 
