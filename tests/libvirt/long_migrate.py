@@ -4,17 +4,21 @@ import itertools
 import os
 import random
 import re
+import statistics
 import subprocess
 import time
 
 import pytest
 
+from lab.guest import LibvirtGuest
+from lab.tick import Ticks, serial_xml
 from libvirt_host import controller_xml, devices_xml, disk_xml
-from pair import SHARED, Traveller, slow_migration
-from test_migrate import make_known, pair, traveller, whole   # noqa: F401 pylint: disable=unused-import
+from pair import LOADED, SHARED, Traveller, slow_migration
+from test_migrate import log_of, make_known, pair, traveller, whole   # noqa: F401 pylint: disable=unused-import
 
 MIGRATIONS = int(os.environ.get('VIRTNVME_MIGRATIONS', '20'))
 FAILURES = int(os.environ.get('VIRTNVME_FAILURES', '30'))
+DOWNTIMES = int(os.environ.get('VIRTNVME_DOWNTIMES', '10'))
 
 
 def downtime(vhost, name):
@@ -162,37 +166,76 @@ def test_many_vectors(pair, machine):   # noqa: F811
             vhost.remove('vectors')
 
 
-def test_added_downtime(pair):          # noqa: F811
-    """The same guest with and without a disk that is in use."""
-    def measure(name, devices, load):
-        guest = pair.a.define(name, devices, vcpus=2, memory=256) if devices else None
-        if not guest:
-            pair.a.virsh('define', pair.a.xml(name, '', vcpus=2, memory=256, memory_backing=(
-                "<source type='memfd'/><access mode='shared'/>")))
-            from lab.guest import LibvirtGuest
-            guest = LibvirtGuest(pair.a.host, name)
-        guest.start()
-        one = Traveller(pair, guest, pair.a)
-        found = []
-        try:
-            if load:
-                with one.load():
-                    for _ in range(6):
-                        one.migrate('--live')
-                        found.append(downtime(one.at, name))
-                        one.still_works()
-                        one.settle()
-            else:
-                for _ in range(6):
-                    one.migrate('--live')
-                    found.append(downtime(one.at, name))
-        finally:
-            for vhost in pair.both:
-                vhost.remove(name)
-        return sorted(found)
-    without = measure('bare', None, False)
+#
+# How long the guest stands still
+#
+
+def without_disk(pair, name):           # noqa: F811
+    """The same guest, of which virtnvme knows nothing."""
+    pair.a.virsh('define', pair.a.xml(name, '', vcpus=2, memory=256, devices=serial_xml(name),
+                                      memory_backing="<source type='memfd'/><access mode='shared'/>"))
+    return LibvirtGuest(pair.a.host, name)
+
+
+def with_disk(pair, name):              # noqa: F811
     make_known(pair, 'downtime-known.raw')
-    with_disk = measure('disk', devices_xml(controller_xml(
-        0, disk_xml('nvme0n1', f'{SHARED}/downtime.raw', capacity=64), attributes="queues='2'")), True)
-    added = with_disk[3] - without[3]
-    print(f'downtime without disk {without} ms, with one at QD 32 {with_disk} ms: {added} ms more in the middle')
+    return pair.a.define(name, devices_xml(controller_xml(
+        0, disk_xml('nvme0n1', f'{SHARED}/downtime.raw', capacity=LOADED), disk_xml('nvme0n2', f'{SHARED}/downtime-known.raw'),
+        attributes="queues='2'")), vcpus=2, memory=256, devices=serial_xml(name))
+
+
+def stand_still(traveller, disk):       # noqa: F811
+    """In one migration: {'c': ms of its processors, 'd': ms without an I/O}."""
+    # What is left to copy when it is stopped is QEMU's business, and is to be little.
+    traveller.at.virsh('qemu-monitor-command', traveller.name,
+                       '{"execute": "migrate-set-parameters", "arguments": {"downtime-limit": 20}}')
+    ticks = Ticks(traveller.guest, '/dev/ttyS2', disk)
+    try:
+        ticks.listen(*(one.host.path(f'/run/lab/{traveller.name}.tick') for one in (traveller.at, traveller.destination)))
+        traveller.migrate('--live')
+        return ticks.standstill()
+    finally:
+        ticks.end()
+
+
+def middle(values):
+    return statistics.median(values)
+
+
+def test_added_downtime(pair):          # noqa: F811
+    """The same guest with and without a disk that is in use, in turn; the other one is paused meanwhile."""
+    found = {'without': [], 'with': [], 'with, I/O': []}
+    bare, disk = without_disk(pair, 'bare'), with_disk(pair, 'disk')
+    try:
+        travellers = []
+        for guest in bare, disk:
+            guest.start()
+            travellers.append(Traveller(pair, guest, pair.a))
+        bare, disk = travellers
+        with disk.load():
+            disk.at.virsh('suspend', disk.name)
+            for turn in range(DOWNTIMES):
+                found['without'].append(stand_still(bare, None)['c'])
+                bare.at.virsh('suspend', bare.name)
+                disk.at.virsh('resume', disk.name)
+                disk.still_works()
+                still = stand_still(disk, disk.known)
+                found['with'].append(still['c'])
+                found['with, I/O'].append(still['d'])
+                disk.still_works()
+                disk.settle()
+                said = [log_of(one, disk.name) for one in (disk.destination, disk.at)]
+                print(f"turn {turn + 1}: without {found['without'][-1]:.1f} ms, with {still['c']:.1f} ms, without I/O for {still['d']:.1f} ms")
+                for log in said:
+                    print('  ' + '; '.join([line.split(': ', 2)[2] for line in log.splitlines()
+                                            if 'it stood still for' in line or "disks' state has" in line][-2:]))
+                disk.at.virsh('suspend', disk.name)
+                bare.at.virsh('resume', bare.name)
+            disk.at.virsh('resume', disk.name)
+    finally:
+        for vhost in pair.both:
+            vhost.remove('bare')
+            vhost.remove('disk')
+    for name, values in found.items():
+        print(f"{name}: median {middle(values):.1f} ms, of {' '.join(f'{v:.0f}' for v in sorted(values))}")
+    print(f"added: {middle(found['with']) - middle(found['without']):.1f} ms")
