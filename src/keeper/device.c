@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/i18n.h"
@@ -439,8 +440,11 @@ void device_start(struct device *device, unsigned flags, device_done done, void 
 
 	step->whole_device = !(flags & DEVICE_BARE);
 	step->patient = flags & DEVICE_PATIENT;
-	r = relay_attach(device->relay, device->supervisor->generation, flags & DEVICE_BARE,
-			 &channel, &bulk);
+	if (flags & DEVICE_FRESH && ftruncate(device->state_fd, 0) < 0)
+		r = -errno;
+	else
+		r = relay_attach(device->relay, device->supervisor->generation, flags & DEVICE_BARE,
+				 &channel, &bulk);
 	if (r < 0) {
 		error_set_errno(&err, -r, _("cannot connect nvme%u to the controller"),
 				device->config.index);

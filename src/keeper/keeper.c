@@ -128,6 +128,8 @@ static void adopt_devices(void *opaque, unsigned flags)
 
 	if (migration_is_frozen(keeper->migration))
 		flags |= DEVICE_FROZEN;
+	if (migration_awaits_state(keeper->migration))
+		flags |= DEVICE_FRESH;
 	/* One more, so that the last word is not said while the others are being asked. */
 	keeper->adopting = 1;
 	for (device = keeper->devices; device; device = device->next) {

@@ -9,7 +9,9 @@
 /*
  * Theory of operation
  *
- * The destination of a migration, and restore. The controllers are frozen from the start.
+ * The destination of a migration, and restore. The controllers are frozen from the start: not even
+ * the lock that each generation takes of an image (block/lock.h) is asked for before the source has
+ * let go of all, since a controller that dies there has a successor that needs it.
  *
  *	what comes		what is done
  *	Id			answered

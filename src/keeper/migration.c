@@ -525,11 +525,12 @@ bool migration_is_incoming(const struct migration *migration)
 
 bool migration_is_frozen(const struct migration *migration)
 {
-	if (migration->running[MIGRATION_FREEZE])
-		return true;
-	/* Before the state has come there is nothing to hold back, and QEMU resets what it starts
-	 * with. */
-	return migration->frozen && (migration->state != MIGRATION_INCOMING || migration->locked);
+	return migration->frozen || migration->running[MIGRATION_FREEZE];
+}
+
+bool migration_awaits_state(const struct migration *migration)
+{
+	return migration->state == MIGRATION_INCOMING && !migration->locked;
 }
 
 bool migration_is_under_way(const struct migration *migration)

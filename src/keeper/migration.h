@@ -83,6 +83,14 @@ bool migration_is_incoming(const struct migration *migration);
 /** migration_is_frozen() - must a controller that is started now do nothing for the guest? */
 bool migration_is_frozen(const struct migration *migration);
 
+/**
+ * migration_awaits_state() - the images are another host's, and nothing of ours counts yet
+ *
+ * A controller that dies now has a successor that need not wait for anything of it: it may not even
+ * ask for the lock that says so (block/lock.h), which the source's successor may be waiting for.
+ */
+bool migration_awaits_state(const struct migration *migration);
+
 /** migration_is_under_way() - one is, so what the guest has must not change */
 bool migration_is_under_way(const struct migration *migration);
 

@@ -21,6 +21,7 @@ enum device_start_flags {
 	DEVICE_POISON = 1 << 1,	 /* the commands that its predecessor had in hand are failed */
 	DEVICE_BARE = 1 << 2,	 /* it is not a controller and gets no images */
 	DEVICE_PATIENT = 1 << 3, /* when it dies meanwhile, its successor's success is this one's */
+	DEVICE_FRESH = 1 << 4,	 /* whatever a predecessor left in the state file, it did nothing */
 };
 
 struct supervisor_ops {

@@ -604,6 +604,8 @@ static void load_all(void)
 static void arrives(void **state)
 {
 	assert_string_equal(migration_state_name(migration), "incoming");
+	assert_true(migration_is_frozen(migration));
+	assert_true(migration_awaits_state(migration));
 	status("setup");
 	status("active");
 	read_id(0);
@@ -612,6 +614,7 @@ static void arrives(void **state)
 	load_all();
 	assert_string_equal(news(), "judge lock adopt");
 	assert_true(migration_is_frozen(migration));
+	assert_false(migration_awaits_state(migration));
 	done(MIGRATION_ADOPT);
 	/* Written before QEMU is told to go on. */
 	assert_string_equal(news(), "replay yes");
@@ -688,7 +691,8 @@ static void unlocks_before_it_says_no(void **state)
 	news();
 	breaks(MIGRATION_ADOPT);
 	assert_string_equal(news(), "unlock abandon no");
-	assert_false(migration_is_frozen(migration));
+	assert_true(migration_is_frozen(migration));
+	assert_true(migration_awaits_state(migration));
 }
 
 static void gives_back_when_qemu_fails(void **state)
