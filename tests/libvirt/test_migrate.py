@@ -102,6 +102,12 @@ def test_arrives_suspended(traveller):
     with traveller.load():
         traveller.migrate('--live', '--suspend')
         assert traveller.state() == 'paused'
+        # On to the next host, and into a file and back, without having run.
+        traveller.migrate('--live')
+        assert traveller.state() == 'paused'
+        file = f'/root/{traveller.name}.save'
+        traveller.at.virsh('save', traveller.name, file)
+        traveller.at.virsh('restore', '--paused', file)
         traveller.at.virsh('resume', traveller.name)
 
 

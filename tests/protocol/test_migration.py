@@ -212,8 +212,8 @@ def sides():
                 side.end()
 
 
-def incoming(make, qtest=True, **kwargs):
-    side = make(2, incoming=True, **kwargs).start(qtest=qtest)
+def incoming(make, qtest=True, number=2, **kwargs):
+    side = make(number, incoming=True, **kwargs).start(qtest=qtest)
     side.client = v.Client(side.keeper.socket('nvme0.sock'))
     side.client.negotiate()
     return side
@@ -259,6 +259,26 @@ def test_state_goes_along(sides):
     # The image is the target's now.
     with pytest.raises(Refused, match='a.raw'):
         sides(3).start()
+
+
+def test_leaves_again_without_having_run(sides):
+    """Left paused where it arrived, it goes on to the next host."""
+    source = sides(1).start().guest()
+    source.driver.write(0, b'before..' * 64)
+    target = incoming(sides)
+    parts = source.save()
+    move(source, target)
+    target.load(parts)
+    until(lambda: 'is back, after' in target.log())
+    target.monitor.event('MIGRATION', status='completed')
+    parts = target.save()
+    source.client.close()
+    third = incoming(sides, number=3)
+    move(target, third)
+    third.load(parts)
+    until(lambda: 'is back, after' in third.log())
+    third.goes_on()
+    assert third.driver.read(0, 512) == b'before..' * 64
 
 
 def test_guest_is_faster_than_the_replay(sides):
