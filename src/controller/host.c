@@ -82,6 +82,18 @@ static void host_after_writes(struct nvme_host *nvme, unsigned worker,
 		fn(opaque, value);
 }
 
+static void host_fence(struct nvme_host *nvme, void (*fn)(void *opaque, unsigned value),
+		       void *opaque, unsigned value)
+{
+	struct host *host = to_host(nvme);
+
+	if (host->dma &&
+	    (host->writes != HOST_WRITES_DIRECT || vfio_user_dma_has_unmapped(host->dma)))
+		vfio_user_dma_fence(host->dma, fn, opaque, value);
+	else
+		fn(opaque, value);
+}
+
 static bool host_writes_pending(struct nvme_host *nvme, unsigned worker)
 {
 	struct host *host = to_host(nvme);
@@ -157,6 +169,7 @@ static const struct nvme_host_ops host_ops = {
 	.write = host_write,
 	.write_room = host_write_room,
 	.after_writes = host_after_writes,
+	.fence = host_fence,
 	.writes_pending = host_writes_pending,
 	.writes_posted = host_writes_posted,
 	.writes_acknowledged = host_writes_acknowledged,

@@ -123,9 +123,6 @@ void message_mode_leave(struct message_mode *mode, void (*left)(void *opaque, bo
 	for (i = 0; i < nvme->workers; i++)
 		nvme_host_after_writes(nvme, i, drained, mode, mode->round);
 	/* A predecessor may have posted the last. */
-	if (mode->host->dma)
-		vfio_user_dma_fence(mode->host->dma, drained, mode, mode->round);
-	else
-		drained(mode, mode->round);
+	nvme_host_fence(nvme, drained, mode, mode->round);
 	host_resume(mode->host);
 }

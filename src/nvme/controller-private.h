@@ -61,6 +61,8 @@ struct nvme_controller {
 	bool inherited_stop; /* a predecessor began it */
 	bool stop_waits;     /* for a predecessor's requests */
 	bool start_due;	     /* a predecessor was about to start */
+	bool unfenced;	     /* writes that a predecessor has posted may not be executed */
+	bool fence_due;	     /* and nobody has asked yet */
 	bool shutdown_due;
 	bool resetting;
 	struct nvme_reset_waiter *reset_waiters;
@@ -92,6 +94,9 @@ void nvme_controller_worker_frozen(struct nvme_host_call *call);
 
 /** nvme_controller_set_cc() - a write of CC; control thread */
 void nvme_controller_set_cc(struct nvme_controller *ctrl, uint32_t cc);
+
+/** nvme_controller_fence_due() - the guest's memory is there now */
+void nvme_controller_fence_due(struct nvme_controller *ctrl);
 
 /** nvme_controller_start_due() - the guest's memory is there now */
 void nvme_controller_start_due(struct nvme_controller *ctrl);

@@ -23,7 +23,8 @@
  * workers have nothing to drain, but the predecessor's requests may still be under way, so it ends
  * when no namespace is haunted (namespace.h). Starting needs the guest's memory, which a successor
  * is given before the next message of the guest: an enable that a predecessor took, and has no RDY
- * to show for, is due at the next register access.
+ * to show for, is due at the next register access. So is asking for the end of what the predecessor
+ * has posted to that memory; without a register access nobody sees that a stop has ended.
  */
 
 struct nvme_reset_waiter {
@@ -105,6 +106,7 @@ static void adopt(struct nvme_controller *ctrl)
 	bool enabled, ready;
 
 	ctrl->epoch = 1;
+	ctrl->unfenced = ctrl->fence_due = true;
 	/* Nothing was under way any more, and the guest may have seen that it is over. */
 	if (registers->ending && !registers->csts)
 		clear_state(ctrl->state);
@@ -274,7 +276,8 @@ void nvme_controller_go_on(struct nvme_controller *ctrl)
 {
 	bool alone = !ctrl->awaited && !ctrl->haunted;
 
-	if (ctrl->drained && (alone || !ctrl->stop_waits) && (!ctrl->frozen || ctrl->resetting))
+	if (ctrl->drained && (alone || !ctrl->stop_waits) &&
+	    (ctrl->resetting || (!ctrl->frozen && !ctrl->unfenced)))
 		finish_stop(ctrl);
 	if (ctrl->shutdown_due && alone && !ctrl->frozen)
 		nvme_shutdown_go_on(ctrl);
@@ -301,6 +304,21 @@ void nvme_controller_start_due(struct nvme_controller *ctrl)
 	ctrl->start_due = false;
 	if (ctrl->phase == NVME_STOPPED && start_is_due(ctrl))
 		start(ctrl);
+}
+
+static void fenced(void *opaque, unsigned unused)
+{
+	struct nvme_controller *ctrl = opaque;
+
+	ctrl->unfenced = false;
+	nvme_controller_go_on(ctrl);
+	nvme_controller_check_frozen(ctrl);
+}
+
+void nvme_controller_fence_due(struct nvme_controller *ctrl)
+{
+	ctrl->fence_due = false;
+	nvme_host_fence(ctrl->host, fenced, ctrl, 0);
 }
 
 static void executed(void *opaque, unsigned stop_count)
@@ -332,17 +350,19 @@ void nvme_controller_stopped(struct nvme_host_call *call)
 		nvme_host_after_writes(ctrl->host, i, executed, ctrl, ctrl->stop_count);
 }
 
-/* A reset has come while the end of a stop waited for writes. */
+/* A reset has come while the end of a stop waited for writes, own or a predecessor's. */
 static void reset_now(struct nvme_host_call *call)
 {
 	struct nvme_controller *ctrl = container_of(call, struct nvme_controller, reset_call);
 
 	ctrl->reset_called = false;
-	if (!ctrl->unexecuted)
-		return;
-	ctrl->unexecuted = 0;
-	ctrl->stop_count++;
-	stopped(ctrl);
+	if (ctrl->unexecuted) {
+		ctrl->unexecuted = 0;
+		ctrl->stop_count++;
+		stopped(ctrl);
+	} else {
+		nvme_controller_go_on(ctrl);
+	}
 }
 
 void nvme_controller_set_cc(struct nvme_controller *ctrl, uint32_t cc)
@@ -378,7 +398,7 @@ void nvme_controller_reset(struct nvme_controller *ctrl, void (*done)(void *opaq
 	ctrl->resetting = true;
 	NVME_STORE(ctrl->state->registers.ending,
 		   ctrl->state->registers.ending | NVME_ENDING_RESET);
-	if (ctrl->unexecuted && !ctrl->reset_called) {
+	if ((ctrl->unexecuted || ctrl->drained) && !ctrl->reset_called) {
 		ctrl->reset_called = true;
 		nvme_host_call(ctrl->host, NVME_HOST_CONTROL, &ctrl->reset_call);
 	}

@@ -62,6 +62,8 @@ struct nvme_host_ops {
 	void (*after_writes)(struct nvme_host *host, unsigned worker,
 			     void (*fn)(void *opaque, unsigned value), void *opaque,
 			     unsigned value);
+	void (*fence)(struct nvme_host *host, void (*fn)(void *opaque, unsigned value),
+		      void *opaque, unsigned value);
 	bool (*writes_pending)(struct nvme_host *host, unsigned worker);
 	uint64_t (*writes_posted)(struct nvme_host *host, unsigned worker);
 	uint64_t (*writes_acknowledged)(struct nvme_host *host, unsigned worker);
@@ -142,6 +144,16 @@ static inline void nvme_host_after_writes(struct nvme_host *host, unsigned worke
 					  unsigned value)
 {
 	host->ops->after_writes(host, worker, fn, opaque, value);
+}
+
+/**
+ * nvme_host_fence() - call @fn(@opaque, @value) when all writes that a predecessor has posted are
+ * executed, or the client has gone; control thread, perhaps at once
+ */
+static inline void nvme_host_fence(struct nvme_host *host, void (*fn)(void *opaque, unsigned value),
+				   void *opaque, unsigned value)
+{
+	host->ops->fence(host, fn, opaque, value);
 }
 
 /**

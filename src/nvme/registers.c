@@ -109,13 +109,21 @@ static bool access_is_valid(uint64_t offset, size_t len, const char *what)
 	return false;
 }
 
+/* What a predecessor has left to do as soon as the guest's memory is there. */
+static void before_access(struct nvme_controller *ctrl)
+{
+	if (ctrl->fence_due)
+		nvme_controller_fence_due(ctrl);
+	if (ctrl->start_due)
+		nvme_controller_start_due(ctrl);
+}
+
 void nvme_controller_read(struct nvme_controller *ctrl, uint64_t offset, void *buf, size_t len)
 {
 	memset(buf, 0, len);
 	if (!access_is_valid(offset, len, "read"))
 		return;
-	if (ctrl->start_due)
-		nvme_controller_start_due(ctrl);
+	before_access(ctrl);
 	for (size_t i = 0; i < len; i += 4) {
 		uint32_t value = read_dword(ctrl, offset + i);
 
@@ -128,8 +136,7 @@ void nvme_controller_write(struct nvme_controller *ctrl, uint64_t offset, const 
 {
 	if (!access_is_valid(offset, len, "write"))
 		return;
-	if (ctrl->start_due)
-		nvme_controller_start_due(ctrl);
+	before_access(ctrl);
 	for (size_t i = 0; i < len; i += 4) {
 		uint64_t at = offset + i;
 		uint32_t value;

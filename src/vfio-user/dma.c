@@ -131,6 +131,16 @@ unsigned vfio_user_dma_generation(const struct vfio_user_dma *dma)
 	return dma->generation;
 }
 
+bool vfio_user_dma_has_unmapped(const struct vfio_user_dma *dma)
+{
+	unsigned i;
+
+	for (i = 0; i < dma->count; i++)
+		if (dma->regions[i].access & VFIO_USER_ACCESS_WRITE && !dma->regions[i].mapping)
+			return true;
+	return false;
+}
+
 int vfio_user_dma_map(struct vfio_user_dma *dma, const struct vfio_user_dma_map *map, int fd)
 {
 	struct vfio_user_dma_region region = { .iova = map->addr, .size = map->size };

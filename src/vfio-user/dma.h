@@ -41,6 +41,9 @@ void *vfio_user_dma_resolve(struct vfio_user_dma *dma, uint64_t iova, size_t len
 /** vfio_user_dma_contains() - all mapped with that permission, with or without a file behind it */
 bool vfio_user_dma_contains(struct vfio_user_dma *dma, uint64_t iova, size_t len, unsigned access);
 
+/** vfio_user_dma_has_unmapped() - is there memory that is written by message only? */
+bool vfio_user_dma_has_unmapped(const struct vfio_user_dma *dma);
+
 /** vfio_user_dma_generation() - moves at each change of the map */
 unsigned vfio_user_dma_generation(const struct vfio_user_dma *dma);
 

@@ -294,7 +294,8 @@ def test_entering_again_while_leaving(keeper, disk):    # noqa: F811
     assert disk.tracked.stale() == []
 
 
-def test_a_successor_begins_in_message_mode(keeper, folder, image):     # noqa: F811
+def successor_in_message_mode(keeper, folder, image):   # noqa: F811
+    """It, and the driver of its predecessor."""
     client = keeper.add_controller()
     keeper.add_namespace(0, 1, image)
     driver = tracked_driver(client)
@@ -310,6 +311,28 @@ def test_a_successor_begins_in_message_mode(keeper, folder, image):     # noqa: 
     driver.tracked.copy()
     again.map(driver.tracked, 0)
     again.enable_vectors(driver.vectors)
+    return successor, driver
+
+
+def test_ready_is_0_only_after_the_last_write_of_the_dead(keeper, folder, image):   # noqa: F811
+    successor, driver = successor_in_message_mode(keeper, folder, image)
+    driver.client.hold = True
+    driver.write32(nvme.CC, 0)
+    driver.until(lambda: driver.client.held)
+    for _ in range(20):
+        assert driver.read32(nvme.CSTS) & nvme.RDY
+        time.sleep(0.005)
+    assert [m.command for m in driver.client.held] == [vu.DMA_READ]
+    driver.client.hold = False
+    driver.client.answer(driver.client.held.pop())
+    driver.wait_csts(nvme.RDY, 0)
+    successor.channel.sock.close()
+    successor.end()
+
+
+def test_a_successor_begins_in_message_mode(keeper, folder, image):     # noqa: F811
+    successor, driver = successor_in_message_mode(keeper, folder, image)
+    again = driver.client
     assert driver.read(0, 4096) == b's' * 4096
     assert driver.tracked.stale() == []
     # What its predecessor has posted may still be on its way, so it asks.

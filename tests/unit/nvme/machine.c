@@ -114,6 +114,21 @@ void machine_execute_writes(struct machine *machine)
 		machine->after[i].fn(machine->after[i].opaque, machine->after[i].value);
 }
 
+static bool has_old_messages(const struct machine *machine)
+{
+	return machine->messages && machine->messages->old;
+}
+
+static void tell_fence(struct machine *machine)
+{
+	struct machine_after fence = machine->fence;
+
+	if (!fence.fn || has_old_messages(machine))
+		return;
+	machine->fence.fn = NULL;
+	fence.fn(fence.opaque, fence.value);
+}
+
 static bool take_message(struct machine *machine, bool execute)
 {
 	struct machine_message *message = machine->messages;
@@ -127,6 +142,7 @@ static bool take_message(struct machine *machine, bool execute)
 	free(message);
 	if (machine->writes_executed == machine->writes)
 		machine_execute_writes(machine);
+	tell_fence(machine);
 	return true;
 }
 
@@ -139,6 +155,19 @@ void machine_drop_messages(struct machine *machine)
 {
 	while (take_message(machine, false))
 		;
+}
+
+static void host_fence(struct nvme_host *host, void (*fn)(void *opaque, unsigned value),
+		       void *opaque, unsigned value)
+{
+	struct machine *machine = machine_of(host);
+
+	if (!has_old_messages(machine)) {
+		fn(opaque, value);
+		return;
+	}
+	assert_null(machine->fence.fn);
+	machine->fence = (struct machine_after){ fn, opaque, value };
 }
 
 static bool host_writes_pending(struct nvme_host *host, unsigned worker)
@@ -208,6 +237,7 @@ static const struct nvme_host_ops ops = {
 	.write = host_write,
 	.write_room = host_write_room,
 	.after_writes = host_after_writes,
+	.fence = host_fence,
 	.writes_pending = host_writes_pending,
 	.writes_posted = host_writes_posted,
 	.writes_acknowledged = host_writes_acknowledged,
@@ -279,6 +309,7 @@ static void end_process(struct machine *machine)
 	}
 	nvme_controller_free(machine->ctrl);
 	machine->ctrl = NULL;
+	machine->fence.fn = NULL;
 }
 
 void machine_die(struct machine *machine, struct machine_disk *disk)

@@ -88,6 +88,7 @@ struct machine {
 	struct machine_message *messages;
 	struct machine_after after[64];
 	unsigned after_count;
+	struct machine_after fence; /* told when no message is old */
 
 	struct machine_queue queues[NVME_MAX_QUEUES];
 	uint64_t shadow, events; /* addresses of the doorbell buffers; 0: none */

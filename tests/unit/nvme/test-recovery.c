@@ -227,6 +227,76 @@ static void a_reset_waits_for_the_dead(void **state)
 	assert_true(done);
 }
 
+/* In message mode; what it has sent is not executed, but will be. */
+static void die_with_messages_under_way(struct machine *machine)
+{
+	machine->message_writes = machine->queue_writes = true;
+	machine->host.map_generation++;
+	submit_read(machine, machine_alloc(machine, 1));
+	machine_run(machine);
+	assert_non_null(machine->messages);
+}
+
+static void end_messages(struct machine *machine)
+{
+	assert_int_equal(machine_read32(machine, NVME_REG_CSTS), NVME_CSTS_RDY);
+	while (machine->messages) {
+		machine_run(machine);
+		assert_int_equal(machine_read32(machine, NVME_REG_CSTS), NVME_CSTS_RDY);
+		machine_execute_one(machine);
+	}
+	machine_run(machine);
+	assert_int_equal(machine_read32(machine, NVME_REG_CSTS), 0);
+}
+
+/* The guest takes its memory back when it sees that the controller is not ready. */
+static void a_stop_waits_for_the_messages_of_the_dead(void **state)
+{
+	struct machine *machine = *state;
+
+	die_with_messages_under_way(machine);
+	machine_die(machine, machine_disk(machine));
+	assert_non_null(machine_adopt(machine, NULL));
+	attach(machine, false);
+	machine_write32(machine, NVME_REG_CC, 0);
+	machine_run(machine);
+	end_messages(machine);
+}
+
+static void a_stop_of_the_dead_waits_for_its_messages(void **state)
+{
+	struct machine *machine = *state;
+
+	die_with_messages_under_way(machine);
+	machine_write32(machine, NVME_REG_CC, 0);
+	machine_run(machine);
+	machine_die(machine, machine_disk(machine));
+	assert_non_null(machine_adopt(machine, NULL));
+	attach(machine, false);
+	machine_run(machine);
+	end_messages(machine);
+}
+
+/* Whoever waits for it may execute nothing meanwhile. */
+static void a_reset_does_not_wait_for_the_messages_of_the_dead(void **state)
+{
+	struct machine *machine = *state;
+	bool done = false;
+
+	die_with_messages_under_way(machine);
+	machine_die(machine, machine_disk(machine));
+	assert_non_null(machine_adopt(machine, NULL));
+	attach(machine, false);
+	machine_write32(machine, NVME_REG_CC, 0);
+	machine_run(machine);
+	assert_int_equal(machine_read32(machine, NVME_REG_CSTS), NVME_CSTS_RDY);
+	nvme_controller_reset(machine->ctrl, set_true, &done);
+	machine_run(machine);
+	assert_true(done);
+	assert_int_equal(machine_read32(machine, NVME_REG_CSTS), 0);
+	machine_drop_messages(machine);
+}
+
 /* It died when all was done but to say so; the guest goes on, whatever the dead still does. */
 static void a_reset_that_was_seen_is_over(void **state)
 {
@@ -328,6 +398,9 @@ int main(void)
 		test_two(a_freeze_waits_for_the_disk),
 		test(what_does_not_come_back_is_gone),
 		test(a_reset_waits_for_the_dead),
+		test(a_stop_waits_for_the_messages_of_the_dead),
+		test(a_stop_of_the_dead_waits_for_its_messages),
+		test(a_reset_does_not_wait_for_the_messages_of_the_dead),
 		test(a_reset_that_was_seen_is_over),
 		test(a_reset_of_a_stopped_controller_ends),
 		test(an_enable_is_not_forgotten),
