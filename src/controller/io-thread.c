@@ -17,10 +17,13 @@
 /*
  * Theory of operation
  *
- * An I/O thread runs calls, polls its workers, gives the ring what they submitted and reaps what is
- * done, as long as any of that finds work. When nothing does, it goes on looking for as long as it
- * has learned that this pays (polling.h), then it sleeps in its ring without a timeout: an idle
- * process never wakes up.
+ * An I/O thread runs calls, reaps what is done and polls its workers, as long as any of that finds
+ * work. When nothing does, it goes on looking for as long as it has learned that this pays
+ * (polling.h), then it sleeps in its ring without a timeout: an idle process never wakes up.
+ *
+ * What the workers have submitted is given to the kernel one round later: when that round finds
+ * nothing and the thread sleeps, submission and sleep are one system call; when it finds more, more
+ * is given at once. No request waits longer than for the round after its own.
  *
  * Not losing a kick. The thread says `asleep`, then (full fence) looks once more at everything that
  * a kick could be about: the mailbox, and by nvme_worker_arm() the doorbells. A kicker stores its
@@ -62,6 +65,7 @@ struct io_thread {
 	struct io_part *marked, *to_mark;
 	struct polling polling;
 	enum polling_for polling_for;
+	bool was_busy; /* the last round found work: what it submitted may not be flushed */
 	unsigned empty_rounds;
 	uint64_t idle_since; /* 0: at work, or idle for a few rounds only */
 };
@@ -288,6 +292,8 @@ static void io_thread_sleep(struct io_thread *thread)
 		walk_on(thread);
 		if (block_ring_in_flight(thread->ring))
 			disarm_workers(thread);
+	} else {
+		block_ring_flush(thread->ring);
 	}
 	WRITE_ONCE(thread->asleep, false);
 }
@@ -327,6 +333,7 @@ static void idle(struct io_thread *thread)
 	if (!thread->empty_rounds++)
 		thread->polling_for = what_to_wait_for(thread);
 	if (thread->empty_rounds < ROUNDS && polling_time(&thread->polling, thread->polling_for)) {
+		block_ring_flush(thread->ring);
 		relax();
 		return;
 	}
@@ -367,7 +374,9 @@ static void io_thread_loop(struct io_thread *thread)
 			hold(thread);
 		busy |= block_ring_reap(thread->ring) != 0;
 		busy |= poll_workers(thread);
-		block_ring_flush(thread->ring);
+		if (busy && thread->was_busy)
+			block_ring_flush(thread->ring);
+		thread->was_busy = busy;
 		count_marked(thread);
 		if (busy)
 			end_of_gap(thread);

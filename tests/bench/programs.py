@@ -31,9 +31,10 @@ class Programs:
             os.unlink(path)
 
     @contextlib.contextmanager
-    def server(self, image):
+    def server(self, image, controller=None):
         with tempfile.TemporaryDirectory(prefix='virtnvme-bench-') as folder:
-            server = Server(self, folder, ['null:1G', 'memory:256M', 'file:' + image], cpu=self.args.server_cpu)
+            server = Server(self, folder, ['null:1G', 'memory:256M', 'file:' + image], cpu=self.args.server_cpu,
+                            controller=controller)
             try:
                 yield server
             finally:
@@ -97,11 +98,11 @@ class Programs:
 class Server:
     """One controller."""
 
-    def __init__(self, programs, folder, namespaces, name='bench.sock', cpu=None):
+    def __init__(self, programs, folder, namespaces, name='bench.sock', cpu=None, controller=None):
         self.programs = programs
         self.socket = os.path.join(folder, name)
         command = ['taskset', '-c', str(cpu)] if cpu is not None else []
-        command += [programs.controller, '--socket', self.socket, '--log-level', '4']
+        command += [controller or programs.controller, '--socket', self.socket, '--log-level', '4']
         for namespace in namespaces:
             command += ['--namespace', namespace]
         started = time.monotonic()

@@ -127,3 +127,32 @@ def table(summary):
             count, quiet['start_ms'], quiet['private_kib'] or '-', quiet['rss_anon_kib'], quiet['wake_ups_per_second'],
             quiet['cpu_percent'], quiet['after_load']['wake_ups'], quiet['after_load']['cpu_ns']))
     return '\n'.join(lines)
+
+
+COMPARED = (
+    ('p50', lambda run: run['latency_ns']['p50']),
+    ('p99', lambda run: run['latency_ns']['p99']),
+    ('server CPU', lambda run: run['server']['cpu_ns_per_command']),
+    ('client CPU', lambda run: run['client']['cpu_ns_per_command']),
+    ('switches', lambda run: run['server']['voluntary_switches_per_million']),
+    ('syscalls', lambda run: run['server'].get('system_calls_per_million')),
+)
+
+
+def compared(pairs, figure):
+    """The median of the ratios, and of the figures themselves: what both do not have is not there."""
+    values = [(figure(other), figure(this)) for other, this in pairs]
+    values = [(other, this) for other, this in values if other and this is not None]
+    if not values:
+        return '-'
+    other, this = (statistics.median(column) for column in zip(*values))
+    return '%.2f (%.4g → %.4g)' % (statistics.median(this / other for other, this in values), other, this)
+
+
+def comparison(chosen, results):
+    """Markdown: this build in parts of the other one."""
+    lines = ['| case | ' + ' | '.join(name for name, _ in COMPARED) + ' |', '|---|' + '--:|' * len(COMPARED)]
+    for case in chosen:
+        lines.append('| %s | ' % case.name +
+                     ' | '.join(compared(results[case.name], figure) for _, figure in COMPARED) + ' |')
+    return '\n'.join(lines)

@@ -10,6 +10,7 @@ CONTROLLER_TEST_CPPFLAGS = $(UNIT_CPPFLAGS) $(SYSTEMD_CFLAGS)
 # The workers are the test's own: without libnvme.
 tests_unit_controller_test_io_thread_CPPFLAGS = $(CONTROLLER_TEST_CPPFLAGS)
 tests_unit_controller_test_io_thread_LDADD = src/libcontroller.a $(BLOCK_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS)
+tests_unit_controller_test_io_thread_LDFLAGS = -Wl,--wrap=io_uring_submit
 tests_unit_controller_test_namespace_spec_CPPFLAGS = $(CONTROLLER_TEST_CPPFLAGS)
 tests_unit_controller_test_namespace_spec_LDADD = $(CONTROLLER_LIBS) $(CMOCKA_LIBS)
 tests_unit_controller_test_polling_CPPFLAGS = $(CONTROLLER_TEST_CPPFLAGS)

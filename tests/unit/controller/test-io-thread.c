@@ -20,6 +20,7 @@ struct nvme_controller {
 	unsigned doorbell, seen, polls; /* of thread 0; atomic */
 	bool busy;			/* every poll finds work */
 	bool fail_on_1;			/* thread 1 gets no worker */
+	bool wont_sleep;		/* arming finds work, which a poll does not */
 	void (*in_poll)(struct nvme_worker *worker);
 	void (*in_arm)(struct nvme_worker *worker); /* after it has looked, as if just too late */
 };
@@ -80,6 +81,8 @@ bool nvme_worker_arm(struct nvme_worker *worker)
 	struct nvme_controller *ctrl = worker->ctrl;
 	bool nothing = LOAD_ACQUIRE(ctrl->doorbell) == ctrl->seen || worker->index;
 
+	if (READ_ONCE(ctrl->wont_sleep))
+		return false;
 	if (!worker->index && nothing && ctrl->in_arm)
 		ctrl->in_arm(worker);
 	return nothing;
@@ -490,6 +493,61 @@ static void what_is_in_flight_is_waited_for_and_nothing_later(void **state)
 	slow_end();
 }
 
+static unsigned submit_calls; /* atomic */
+struct io_uring;
+int __real_io_uring_submit(struct io_uring *io);
+int __wrap_io_uring_submit(struct io_uring *io);
+
+int __wrap_io_uring_submit(struct io_uring *io)
+{
+	__atomic_add_fetch(&submit_calls, 1, __ATOMIC_SEQ_CST);
+	return __real_io_uring_submit(io);
+}
+
+static void who_sleeps_submits_with_the_same_call(void **state)
+{
+	if (no_uring())
+		return;
+	slow_start();
+	submit_calls = 0;
+	slow_submit_one();
+	slow_answer(&slow[0]);
+	assert_int_equal(__atomic_load_n(&submit_calls, __ATOMIC_SEQ_CST), 0);
+	slow_end();
+}
+
+static void submit_once(struct nvme_worker *worker)
+{
+	if (!submitted)
+		submit_next(worker);
+}
+
+static void what_is_submitted_does_not_wait_for_a_quiet_moment(void **state)
+{
+	if (no_uring())
+		return;
+	slow_start();
+	ctrl->in_poll = submit_once;
+	WRITE_ONCE(ctrl->busy, true);
+	slow_submit_one();
+	slow_answer(&slow[0]);
+	WRITE_ONCE(ctrl->busy, false);
+	two_rounds();
+	slow_end();
+}
+
+static void nor_for_a_sleep_that_does_not_come(void **state)
+{
+	if (no_uring())
+		return;
+	slow_start();
+	WRITE_ONCE(ctrl->wont_sleep, true);
+	slow_submit_one();
+	slow_answer(&slow[0]);
+	WRITE_ONCE(ctrl->wont_sleep, false);
+	slow_end();
+}
+
 static void a_worker_that_cannot_be_made_is_told(void **state)
 {
 	struct nvme_controller other = { .fail_on_1 = true };
@@ -521,6 +579,12 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(what_is_in_flight_is_waited_for_and_nothing_later,
 						setup, teardown),
+		cmocka_unit_test_setup_teardown(who_sleeps_submits_with_the_same_call, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(what_is_submitted_does_not_wait_for_a_quiet_moment,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(nor_for_a_sleep_that_does_not_come, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(a_worker_that_cannot_be_made_is_told, setup,
 						teardown),
 	};
