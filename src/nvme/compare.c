@@ -99,15 +99,14 @@ static void compare_read(struct block_request *block, int result)
 
 void nvme_compare(struct nvme_request *request)
 {
-	const struct nvme_command *command = &request->command;
 	struct nvme_bounce *bounce;
 	nvme_result result;
 
 	if (!take_bounce(request))
 		return;
 	bounce = request->bounce;
-	result = nvme_data_pointer_walk(request->worker, command->prp1, command->prp2,
-					all_bytes(request), bounce->segments, &bounce->count);
+	result = nvme_data_pointer_walk(request, all_bytes(request), NVME_HOST_READ,
+					bounce->segments, &bounce->count);
 	if (result)
 		nvme_request_finish(request, result);
 	else

@@ -5,16 +5,17 @@
 
 #include "nvme/bounce.h"
 #include "nvme/controller-private.h"
+#include "nvme/sgl.h"
 #include "nvme/write-log.h"
 
 /*
  * Theory of operation
  *
- * Two steps that are never mixed. The walk reads the guest's PRP lists, copying each entry once,
- * and makes a list of segments that is ours; it may wait for the guest's memory. Then the segments
- * are resolved to pointers, and no wait comes between the first of these and the submission.
+ * Two steps that are never mixed. The walk reads the guest's PRP lists or SGL (sgl.c), copying each
+ * entry once, and makes a list of segments that is ours; it may wait for the guest's memory. Then the
+ * segments are resolved to pointers, and no wait comes between the first of these and the submission.
  *
- * The walk is bounded without counting: a list page but the first begins at its page's start and so
+ * The walk of PRPs is bounded without counting: a list page but the first begins at its page's start and so
  * holds 511 entries and a link, and what remains to be described shrinks with each entry.
  */
 #define ENTRIES_PER_PAGE (NVME_PAGE_SIZE / sizeof(uint64_t))
@@ -35,7 +36,7 @@ static void add_page(struct walk *walk, uint64_t iova)
 	if (last && iova && last->iova + last->len == iova)
 		last->len += len;
 	else
-		walk->segments[walk->count++] = (struct nvme_segment){ iova, len };
+		walk->segments[walk->count++] = (struct nvme_segment){ .iova = iova, .len = len };
 	walk->remaining -= len;
 }
 
@@ -74,8 +75,8 @@ static nvme_result walk_list(struct walk *walk, uint64_t list)
 	}
 }
 
-nvme_result nvme_data_pointer_walk(struct nvme_worker *worker, uint64_t prp1, uint64_t prp2,
-				   size_t bytes, struct nvme_segment *segments, unsigned *ret_count)
+static nvme_result walk_prps(struct nvme_worker *worker, uint64_t prp1, uint64_t prp2, size_t bytes,
+			     struct nvme_segment *segments, unsigned *ret_count)
 {
 	struct walk walk = { .worker = worker, .segments = segments, .remaining = bytes };
 	nvme_result result = 0;
@@ -93,6 +94,17 @@ nvme_result nvme_data_pointer_walk(struct nvme_worker *worker, uint64_t prp1, ui
 	return result;
 }
 
+nvme_result nvme_data_pointer_walk(const struct nvme_request *request, size_t bytes,
+				   unsigned access, struct nvme_segment *segments,
+				   unsigned *ret_count)
+{
+	const struct nvme_command *command = &request->command;
+
+	if (command->flags & NVME_COMMAND_PSDT)
+		return nvme_sgl_walk(request, bytes, access, segments, ret_count);
+	return walk_prps(request->worker, command->prp1, command->prp2, bytes, segments, ret_count);
+}
+
 static bool is_aligned(const struct iovec *iov, uint32_t alignment)
 {
 	return alignment <= 1 || (((uintptr_t)iov->iov_base | iov->iov_len) & (alignment - 1)) == 0;
@@ -103,9 +115,14 @@ static bool map_in_place(struct nvme_request *request, unsigned count, unsigned 
 {
 	struct nvme_worker *worker = request->worker;
 
+	if (count > BLOCK_MAX_IOV)
+		return false;
 	for (unsigned i = 0; i < count; i++) {
 		const struct nvme_segment *segment = &worker->segments[i];
 		struct iovec *iov = &request->iov[i];
+
+		if (segment->bucket)
+			return false;
 
 		iov->iov_base =
 			nvme_host_resolve(worker->ctrl->host, segment->iova, segment->len, access);
@@ -127,8 +144,8 @@ static bool contained(struct nvme_worker *worker, const struct nvme_segment *seg
 		      unsigned count, unsigned access)
 {
 	for (unsigned i = 0; i < count; i++)
-		if (!nvme_host_contains(worker->ctrl->host, segments[i].iova, segments[i].len,
-					access))
+		if (!segments[i].bucket && !nvme_host_contains(worker->ctrl->host, segments[i].iova,
+							       segments[i].len, access))
 			return false;
 	return true;
 }
@@ -160,13 +177,11 @@ static nvme_result map_bounce(struct nvme_request *request, size_t bytes, unsign
 nvme_result nvme_data_pointer_map(struct nvme_request *request, size_t bytes, bool write,
 				  uint32_t alignment)
 {
-	const struct nvme_command *command = &request->command;
 	struct nvme_worker *worker = request->worker;
 	unsigned access = write ? NVME_HOST_READ : NVME_HOST_WRITE, count;
 	nvme_result result;
 
-	result = nvme_data_pointer_walk(worker, command->prp1, command->prp2, bytes,
-					worker->segments, &count);
+	result = nvme_data_pointer_walk(request, bytes, access, worker->segments, &count);
 	if (result || map_in_place(request, count, access, alignment))
 		return result;
 	return map_bounce(request, bytes, count, access);
@@ -174,13 +189,11 @@ nvme_result nvme_data_pointer_map(struct nvme_request *request, size_t bytes, bo
 
 nvme_result nvme_data_pointer_reply(struct nvme_request *request, const void *data, size_t bytes)
 {
-	const struct nvme_command *command = &request->command;
 	struct nvme_worker *worker = request->worker;
 	unsigned count;
 	nvme_result result;
 
-	result = nvme_data_pointer_walk(worker, command->prp1, command->prp2, bytes,
-					worker->segments, &count);
+	result = nvme_data_pointer_walk(request, bytes, NVME_HOST_WRITE, worker->segments, &count);
 	request->has_written = true;
 	return result ? result
 		      : result_of(nvme_segments_write(worker, worker->segments, count, data));
@@ -188,13 +201,11 @@ nvme_result nvme_data_pointer_reply(struct nvme_request *request, const void *da
 
 nvme_result nvme_data_pointer_fetch(struct nvme_request *request, void *data, size_t bytes)
 {
-	const struct nvme_command *command = &request->command;
 	struct nvme_worker *worker = request->worker;
 	unsigned count;
 	nvme_result result;
 
-	result = nvme_data_pointer_walk(worker, command->prp1, command->prp2, bytes,
-					worker->segments, &count);
+	result = nvme_data_pointer_walk(request, bytes, NVME_HOST_READ, worker->segments, &count);
 	return result ? result
 		      : result_of(nvme_segments_read(worker, worker->segments, count, data));
 }
@@ -203,8 +214,11 @@ static void write_segment(struct nvme_worker *worker, const struct nvme_segment 
 			  const void *from)
 {
 	struct nvme_host *host = worker->ctrl->host;
-	void *to = nvme_host_resolve(host, segment->iova, segment->len, NVME_HOST_WRITE);
+	void *to;
 
+	if (segment->bucket)
+		return;
+	to = nvme_host_resolve(host, segment->iova, segment->len, NVME_HOST_WRITE);
 	if (to) {
 		memcpy(to, from, segment->len);
 		nvme_write_log_add(worker->write_log, segment->iova, segment->len);

@@ -13,11 +13,16 @@ struct nvme_worker;
 struct nvme_segment {
 	uint64_t iova;
 	uint32_t len;
+	bool bucket; /* no memory: that much of what is read goes nowhere */
 };
 
-/* A page more than MDTS has, for an offset into the first. */
-#define NVME_MAX_SEGMENTS (NVME_MAX_TRANSFER / NVME_PAGE_SIZE + 1)
-_Static_assert(NVME_MAX_SEGMENTS <= BLOCK_MAX_IOV, "a segment may need an iovec");
+/*
+ * PRPs make a page more than MDTS has, for an offset into the first: each of them can be an iovec. An
+ * SGL's data blocks may be smaller; that many of them, as small as the smallest logical block, and
+ * those that are too many for iovecs go through a bounce buffer.
+ */
+#define NVME_MAX_SEGMENTS (NVME_MAX_TRANSFER / 512 + 1)
+_Static_assert(NVME_MAX_TRANSFER / NVME_PAGE_SIZE + 1 <= BLOCK_MAX_IOV, "PRPs fit in place");
 
 /*
  * Three answers in one: 0, the status that the command ends with (positive), or -errno: -EAGAIN (no
@@ -26,14 +31,15 @@ _Static_assert(NVME_MAX_SEGMENTS <= BLOCK_MAX_IOV, "a segment may need an iovec"
 typedef int nvme_result;
 
 /**
- * nvme_data_pointer_walk() - the segments that PRP1 and PRP2 name
+ * nvme_data_pointer_walk() - the segments that the command's PRPs or SGL name
  * @bytes: 1 to NVME_MAX_TRANSFER
+ * @access: NVME_HOST_READ or NVME_HOST_WRITE, what will be done there
  * @segments: room for NVME_MAX_SEGMENTS; neighbours are merged
  *
- * Reads the PRP lists, so it may wait (a pause point), but resolves nothing.
+ * Reads the lists, so it may wait (a pause point), but resolves nothing.
  */
-nvme_result nvme_data_pointer_walk(struct nvme_worker *worker, uint64_t prp1, uint64_t prp2,
-				   size_t bytes, struct nvme_segment *segments,
+nvme_result nvme_data_pointer_walk(const struct nvme_request *request, size_t bytes,
+				   unsigned access, struct nvme_segment *segments,
 				   unsigned *ret_count);
 
 /**

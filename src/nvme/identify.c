@@ -70,6 +70,7 @@ static void identify_controller(const struct nvme_controller *ctrl,
 	/* A guest looks once, and a namespace with a volatile cache may be attached later: without
 	 * this bit it would never be flushed. */
 	id->vwc = NVME_VWC_PRESENT | NVME_VWC_FLUSH_ALL_REFUSED;
+	id->sgls = NVME_SGLS_SUPPORTED | NVME_SGLS_BIT_BUCKET | NVME_SGLS_EXCESS;
 	identify_nqn(&ctrl->config, id->subnqn, sizeof(id->subnqn));
 	id->psd[0].max_power = 2500;
 	id->psd[0].entry_latency = 16;

@@ -273,7 +273,10 @@ static const struct {
 
 nvme_status nvme_io_parse(struct nvme_request *request)
 {
-	if (request->command.flags & (NVME_COMMAND_FUSE | NVME_COMMAND_PSDT))
+	uint8_t psdt = request->command.flags & NVME_COMMAND_PSDT;
+
+	if ((request->command.flags & NVME_COMMAND_FUSE) ||
+	    (psdt != NVME_PSDT_PRP && psdt != NVME_PSDT_SGL))
 		return nvme_invalid_field(request, flags);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (commands[i].opcode == request->command.opcode)

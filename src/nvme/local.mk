@@ -27,6 +27,7 @@ src_libnvme_a_SOURCES = \
 	src/nvme/registers.c \
 	src/nvme/request.c src/nvme/request.h \
 	src/nvme/ring.c src/nvme/ring.h \
+	src/nvme/sgl.c src/nvme/sgl.h \
 	src/nvme/shutdown.c src/nvme/shutdown.h \
 	src/nvme/spec.h \
 	src/nvme/state.c src/nvme/state.h \

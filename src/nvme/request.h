@@ -55,7 +55,7 @@ struct nvme_request {
 	struct iovec iov[BLOCK_MAX_IOV];
 	/* A read straight into guest memory: where each of iov is. */
 	unsigned direct;
-	uint64_t direct_iova[NVME_MAX_SEGMENTS];
+	uint64_t direct_iova[BLOCK_MAX_IOV];
 };
 
 struct nvme_request_list {

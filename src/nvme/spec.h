@@ -101,6 +101,10 @@ enum {
 	NVME_ABORT_REQUESTED = 0x007,
 	NVME_INVALID_NAMESPACE = 0x00b,
 	NVME_COMMAND_SEQUENCE_ERROR = 0x00c,
+	NVME_SGL_SEGMENT_INVALID = 0x00d,
+	NVME_SGL_NUMBER_INVALID = 0x00e,
+	NVME_SGL_LENGTH_INVALID = 0x00f,
+	NVME_SGL_TYPE_INVALID = 0x011,
 	NVME_PRP_OFFSET_INVALID = 0x013,
 	NVME_WRITE_PROTECTED = 0x020,
 	NVME_LBA_OUT_OF_RANGE = 0x080,
@@ -143,6 +147,24 @@ _Static_assert(sizeof(struct nvme_command) == 64, "section 4.2");
 
 #define NVME_COMMAND_FUSE 0x03 /* of flags */
 #define NVME_COMMAND_PSDT 0xc0
+#define NVME_PSDT_PRP	  0x00
+#define NVME_PSDT_SGL	  0x40 /* the metadata pointer is an address */
+
+/* SGLs, section 4.4: the first descriptor is in the command, where the PRPs would be */
+struct nvme_sgl_descriptor {
+	uint64_t address;
+	uint32_t length;
+	uint8_t reserved12[3];
+	uint8_t id; /* type in bits 7:4, subtype in 3:0 */
+};
+_Static_assert(sizeof(struct nvme_sgl_descriptor) == 16, "figure 113");
+
+enum {
+	NVME_SGL_DATA_BLOCK = 0x00,
+	NVME_SGL_BIT_BUCKET = 0x10,
+	NVME_SGL_SEGMENT = 0x20,
+	NVME_SGL_LAST_SEGMENT = 0x30,
+};
 
 /* Section 4.6 */
 struct nvme_completion {
@@ -419,6 +441,9 @@ _Static_assert(offsetof(struct nvme_identify_controller, psd) == 2048, "figure 2
 #define NVME_ONCS_TIMESTAMP	   (1u << 6)
 #define NVME_ONCS_VERIFY	   (1u << 7)
 #define NVME_CTRATT_HOST_ID	   (1u << 0) /* of 128 bits */
+#define NVME_SGLS_SUPPORTED	   (1u << 0) /* of any address and length */
+#define NVME_SGLS_BIT_BUCKET	   (1u << 16)
+#define NVME_SGLS_EXCESS	   (1u << 18) /* may describe more than the data */
 #define NVME_VWC_PRESENT	   (1u << 0)
 #define NVME_VWC_FLUSH_ALL_REFUSED (2u << 1)
 

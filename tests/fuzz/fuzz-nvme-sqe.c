@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum step {
 	STEP_ADMIN,
 	STEP_IO,
-	STEP_POKE, /* eight bytes of guest memory, as a PRP list has them */
+	STEP_POKE, /* eight bytes of guest memory, as a PRP list has them, or an SGL descriptor */
 	STEP_REGISTER,
 	STEP_DOORBELL,
 	STEP_RUN,
@@ -69,7 +69,13 @@ static struct nvme_command take_command(struct input *input)
 	if (command.nsid == 0xff)
 		command.nsid = NVME_NSID_ALL;
 	command.prp1 = take_address(input);
-	command.prp2 = take_address(input);
+	/* An SGL's first descriptor has its length and type there. */
+	if (command.flags & NVME_PSDT_SGL) {
+		command.prp2 = take(input, 3);
+		command.prp2 |= take(input, 1) << 56;
+	} else {
+		command.prp2 = take_address(input);
+	}
 	command.cdw10 = take(input, 4);
 	command.cdw11 = take(input, 4);
 	command.cdw12 = take(input, 4);
@@ -195,6 +201,17 @@ static void change_namespace(struct fuzz *fuzz, struct input *input)
 				       NULL);
 }
 
+static void poke_descriptor(struct machine *machine, struct input *input)
+{
+	uint64_t offset = take(input, 2) % (MACHINE_MEMORY / 16) * 16;
+	struct nvme_sgl_descriptor descriptor = { 0 };
+
+	descriptor.address = take_address(input);
+	descriptor.length = take(input, 3);
+	descriptor.id = take(input, 1);
+	memcpy(machine_at(machine, MACHINE_BASE + offset), &descriptor, sizeof(descriptor));
+}
+
 static void step(struct fuzz *fuzz, struct input *input)
 {
 	struct machine *machine = fuzz->machine;
@@ -209,6 +226,10 @@ static void step(struct fuzz *fuzz, struct input *input)
 		machine_submit(machine, 1 + (choice / STEPS & 1), take_command(input));
 		break;
 	case STEP_POKE:
+		if (choice & 0x40) {
+			poke_descriptor(machine, input);
+			return;
+		}
 		offset = take(input, 3) % (MACHINE_MEMORY / 8) * 8;
 		*(uint64_t *)machine_at(machine, MACHINE_BASE + offset) = take_address(input);
 		return;

@@ -13,6 +13,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-recovery \
 	tests/unit/nvme/test-registers \
 	tests/unit/nvme/test-reset \
+	tests/unit/nvme/test-sgl \
 	tests/unit/nvme/test-write-log \
 	tests/unit/nvme/test-version-2 \
 	tests/unit/nvme/test-zeroes
@@ -61,6 +62,8 @@ tests_unit_nvme_test_registers_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_registers_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_reset_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_reset_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_sgl_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_sgl_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_write_log_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_write_log_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_version_2_CPPFLAGS = $(UNIT_CPPFLAGS)

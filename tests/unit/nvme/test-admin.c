@@ -33,7 +33,7 @@ static void identify_controller(void **state)
 	assert_int_equal(id->cntrltype, 1);
 	assert_int_not_equal(id->wctemp, 0);
 	assert_int_not_equal(id->cctemp, 0);
-	assert_int_equal(id->sgls, 0);
+	assert_int_equal(id->sgls, 0x50001);
 	assert_int_equal(id->oacs, 1 << 8);
 	assert_int_equal(id->fuses, 0);
 	assert_string_equal(id->subnqn, "nqn.2014-08.org.nvmexpress:uuid:"

@@ -228,6 +228,19 @@ static struct command *new_command(enum kind kind, unsigned sqid)
 	return found;
 }
 
+/* A list behind the data. */
+static void use_sgl(struct command *command, struct nvme_command *sqe)
+{
+	uint64_t list = model.pages[command - model.commands] + 2048;
+	const struct nvme_sgl_descriptor segment = { list, 32, .id = NVME_SGL_LAST_SEGMENT },
+					 blocks[2] = { { command->iova, 100 },
+						       { command->iova + 100, 412 } };
+
+	memcpy(machine_at(model.machine, list), blocks, sizeof(blocks));
+	memcpy(&sqe->prp1, &segment, sizeof(segment));
+	sqe->flags = NVME_PSDT_SGL;
+}
+
 static void submit(struct command *command, struct nvme_command sqe)
 {
 	command->cid = machine_put(model.machine, command->sqid, sqe);
@@ -239,6 +252,7 @@ static void submit_io(void)
 	static const enum kind kinds[] = { READ, READ, WRITE, WRITE, WRITE, ZEROES, FLUSH };
 	enum kind kind = kinds[choose(ARRAY_SIZE(kinds))];
 	unsigned lba = choose(LBAS), sqid = 1 + choose(model.q3 == Q3_BOTH ? 3 : 2);
+	struct nvme_command sqe;
 	struct command *command;
 
 	if (model.lba_busy[lba])
@@ -261,10 +275,13 @@ static void submit_io(void)
 	} else if (kind == ZEROES) {
 		command->value = 0;
 	}
-	submit(command, machine_rw(kind == READ	   ? NVME_IO_READ
-				   : kind == WRITE ? NVME_IO_WRITE
-						   : NVME_IO_WRITE_ZEROES,
-				   lba, 1, command->iova, 0));
+	sqe = machine_rw(kind == READ	 ? NVME_IO_READ
+			 : kind == WRITE ? NVME_IO_WRITE
+					 : NVME_IO_WRITE_ZEROES,
+			 lba, 1, command->iova, 0);
+	if (lba % 3 == 0)
+		use_sgl(command, &sqe);
+	submit(command, sqe);
 }
 
 static bool is_busy(enum kind kind)

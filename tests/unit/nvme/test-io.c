@@ -94,7 +94,7 @@ static void refuses_what_it_does_not_have(void **state)
 	uint64_t page = machine_alloc(machine, 1);
 	struct nvme_command command = machine_rw(NVME_IO_READ, 0, 1, page, 0);
 
-	command.flags = 0x40; /* SGL */
+	command.flags = 0x80; /* an SGL of metadata */
 	assert_status(machine_execute(machine, 1, command), NVME_INVALID_FIELD);
 	command.flags = 0x01; /* fused */
 	assert_status(machine_execute(machine, 1, command), NVME_INVALID_FIELD);
