@@ -19,7 +19,8 @@
  *
  * An I/O thread runs calls, reaps what is done and polls its workers, as long as any of that finds
  * work. When nothing does, it goes on looking for as long as it has learned that this pays
- * (polling.h), then it sleeps in its ring without a timeout: an idle process never wakes up.
+ * (polling.h), then it sleeps in its ring, without a timeout unless an interrupt is due later: an
+ * idle process never wakes up.
  *
  * What the workers have submitted is given to the kernel one round later: when that round finds
  * nothing and the thread sleeps, submission and sleep are one system call; when it finds more, more
@@ -274,6 +275,20 @@ static bool arm_workers(struct io_thread *thread)
 	return true;
 }
 
+/* An interrupt may be due later: then until that. */
+static int64_t wait_of_workers(const struct io_thread *thread)
+{
+	int64_t shortest = -1;
+
+	for (unsigned i = 0; i < thread->worker_count; i++) {
+		int64_t wait = nvme_worker_wait(thread->workers[i]);
+
+		if (wait >= 0 && (shortest < 0 || wait < shortest))
+			shortest = wait;
+	}
+	return shortest;
+}
+
 static void disarm_workers(struct io_thread *thread)
 {
 	unsigned i;
@@ -287,8 +302,10 @@ static void io_thread_sleep(struct io_thread *thread)
 	WRITE_ONCE(thread->asleep, true);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (mailbox_empty(&thread->calls) && !READ_ONCE(thread->stop) && arm_workers(thread)) {
+		int64_t wait_ns = wait_of_workers(thread);
+
 		stand(thread);
-		block_ring_wait(thread->ring, -1);
+		block_ring_wait(thread->ring, wait_ns);
 		walk_on(thread);
 		if (block_ring_in_flight(thread->ring))
 			disarm_workers(thread);

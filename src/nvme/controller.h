@@ -207,6 +207,9 @@ bool nvme_worker_poll(struct nvme_worker *worker);
  */
 bool nvme_worker_arm(struct nvme_worker *worker);
 
+/** nvme_worker_wait() - for how many nanoseconds an armed worker may sleep; -1: until it is kicked */
+int64_t nvme_worker_wait(const struct nvme_worker *worker);
+
 /** nvme_worker_disarm() - after sleeping, before anything else: what is being completed need not be
  * answered by a doorbell that kicks */
 void nvme_worker_disarm(struct nvme_worker *worker);

@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nvme/interrupt.h"
 
+#include <time.h>
+
 #include "nvme/controller-private.h"
+
+/* Feature 08h, section 5.21.1.8 */
+#define THRESHOLD(coalescing) ((coalescing)&0xff) /* 0-based */
+#define TIME_NS(coalescing)   (((coalescing) >> 8 & 0xff) * 100000ULL)
+
+#define DUE_NOW		      1 /* long ago */
 
 static void call_intx(void *opaque, unsigned unused)
 {
@@ -16,14 +24,65 @@ void nvme_interrupt_level(struct nvme_worker *worker)
 		nvme_host_after_writes(worker->ctrl->host, worker->index, call_intx, worker, 0);
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+static bool may_wait(const struct nvme_cq *cq, uint32_t coalescing)
+{
+	const struct nvme_controller *ctrl = cq->worker->ctrl;
+	unsigned vector = cq->state->vector;
+
+	return TIME_NS(coalescing) > 0 && cq->id && READ_ONCE(ctrl->msix) &&
+	       cq->posted <= THRESHOLD(coalescing) &&
+	       !(READ_ONCE(ctrl->state->features.vectors_uncoalesced[vector / 64]) >>
+			 (vector % 64) &
+		 1);
+}
+
+bool nvme_interrupt_is_due(struct nvme_cq *cq)
+{
+	uint32_t coalescing = READ_ONCE(cq->worker->ctrl->state->features.coalescing);
+	uint64_t now;
+
+	if (!cq->notify || cq->due == DUE_NOW || !may_wait(cq, coalescing))
+		return cq->notify;
+	now = now_ns();
+	if (!cq->due)
+		cq->due = now + TIME_NS(coalescing);
+	return now >= cq->due;
+}
+
+void nvme_interrupt_now(struct nvme_cq *cq)
+{
+	cq->notify = true;
+	cq->due = DUE_NOW;
+}
+
+int64_t nvme_interrupt_wait(const struct nvme_cq *cq)
+{
+	uint64_t now;
+
+	if (!cq->notify || !cq->due)
+		return -1;
+	now = now_ns();
+	return now >= cq->due ? 0 : (int64_t)(cq->due - now);
+}
+
 bool nvme_interrupt_flush(struct nvme_cq *cq)
 {
 	struct nvme_worker *worker = cq->worker;
 	struct nvme_controller *ctrl = worker->ctrl;
 
-	if (!cq->notify)
+	if (!nvme_interrupt_is_due(cq))
 		return false;
 	cq->notify = false;
+	cq->posted = 0;
+	cq->due = 0;
 	if (!cq->state->interrupts)
 		return true;
 	if (READ_ONCE(ctrl->msix))

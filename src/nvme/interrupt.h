@@ -11,11 +11,27 @@
  * posted. Without, there is the INTx level: asserted while any queue with interrupts enabled is not
  * empty and its vector is not masked by INTMS. The level belongs to the control thread, which sees
  * heads move and masks change; a worker that has posted sends it a call, at most one at a time.
+ *
+ * A guest may want fewer interrupts (features 08h and 09h): then a queue's completions wait for their
+ * interrupt until there are more of them than the threshold, or the first has waited for the time.
+ * Each queue counts for itself, as vectors are not shared between queues where it matters, and the
+ * admin queue and INTx never wait. The worker sleeps no longer than until the next is due. What must
+ * be told after a freeze or by a successor is told at once.
  */
 struct nvme_controller;
 
-/** nvme_interrupt_flush() - signal if something was posted since the last time. Return: was it? */
+/** nvme_interrupt_flush() - signal if something was posted since the last time, unless it can wait.
+ * Return: was it? */
 bool nvme_interrupt_flush(struct nvme_cq *cq);
+
+/** nvme_interrupt_is_due() - would nvme_interrupt_flush() signal? */
+bool nvme_interrupt_is_due(struct nvme_cq *cq);
+
+/** nvme_interrupt_now() - signal at the next occasion, whatever was posted */
+void nvme_interrupt_now(struct nvme_cq *cq);
+
+/** nvme_interrupt_wait() - nanoseconds until what waits is due; -1: nothing waits */
+int64_t nvme_interrupt_wait(const struct nvme_cq *cq);
 
 /** nvme_interrupt_level() - tails or heads of @worker have moved: have the level computed anew; without
  * MSI-X */

@@ -14,6 +14,8 @@ void nvme_cq_start(struct nvme_cq *cq, struct nvme_worker *worker)
 {
 	cq->worker = worker;
 	cq->notify = false;
+	cq->posted = 0;
+	cq->due = 0;
 	cq->unacknowledged = 0;
 	cq->unsettled = NVME_RECOVERY_OVER;
 	cq->shadow = cq->event = NVME_DOORBELL_UNKNOWN;
@@ -109,6 +111,7 @@ void nvme_cq_write(struct nvme_cq *cq, struct nvme_sq *sq, unsigned slot)
 				sizeof(cqe));
 	nvme_cq_count_on(cq, position);
 	cq->notify = true;
+	cq->posted++;
 }
 
 bool nvme_cq_flush(struct nvme_cq *cq)

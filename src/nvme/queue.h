@@ -24,8 +24,10 @@ struct nvme_cq {
 	bool live;
 	uint8_t unsettled; /* enum nvme_recovery of what a predecessor posted */
 	bool notify;	   /* posted since the last interrupt */
-	bool starved;	   /* atomic: when the worker fell asleep, completions waited for room */
-	bool leaving;	   /* worker 0's: Delete has begun */
+	unsigned posted;   /* so many, and no later than `due` is there one: see nvme/interrupt.h */
+	uint64_t due;
+	bool starved; /* atomic: when the worker fell asleep, completions waited for room */
+	bool leaving; /* worker 0's: Delete has begun */
 	uint32_t shadow, event; /* see nvme/doorbell.h */
 };
 

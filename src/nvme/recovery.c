@@ -5,6 +5,7 @@
 #include "nvme/admin.h"
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
+#include "nvme/interrupt.h"
 
 /*
  * Theory of operation
@@ -156,7 +157,7 @@ bool nvme_recovery_settle(struct nvme_cq *cq)
 	}
 	for_each_posted(cq, forget);
 	cq->unsettled = NVME_RECOVERY_OVER;
-	cq->notify = true; /* the predecessor may not have told */
+	nvme_interrupt_now(cq); /* the predecessor may not have told */
 	return true;
 }
 

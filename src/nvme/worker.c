@@ -232,7 +232,7 @@ static bool has_work(struct nvme_worker *worker)
 	for (unsigned i = 0; i < worker->cq_count; i++) {
 		struct nvme_cq *cq = worker->cqs[i];
 
-		if (cq->notify || (cq->waiting.first && nvme_cq_can_post(cq)) ||
+		if (nvme_interrupt_is_due(cq) || (cq->waiting.first && nvme_cq_can_post(cq)) ||
 		    nvme_recovery_can_settle(cq))
 			return true;
 	}
@@ -258,6 +258,22 @@ bool nvme_worker_arm(struct nvme_worker *worker)
 	if (nvme_host_writes_pending(worker->ctrl->host, worker->index))
 		nvme_host_after_writes(worker->ctrl->host, worker->index, kick, worker, 0);
 	return !has_work(worker);
+}
+
+/* At rest nothing is due: who ends it kicks. */
+int64_t nvme_worker_wait(const struct nvme_worker *worker)
+{
+	int64_t shortest = -1;
+
+	if (nvme_controller_rests(worker->ctrl))
+		return -1;
+	for (unsigned i = 0; i < worker->cq_count; i++) {
+		int64_t wait = nvme_interrupt_wait(worker->cqs[i]);
+
+		if (wait >= 0 && (shortest < 0 || wait < shortest))
+			shortest = wait;
+	}
+	return shortest;
 }
 
 void nvme_worker_disarm(struct nvme_worker *worker)
@@ -317,7 +333,7 @@ void nvme_worker_thaw(struct nvme_host_call *call)
 	struct nvme_worker *worker = container_of(call, struct nvme_worker, thaw_call);
 
 	for (unsigned i = 0; i < worker->cq_count; i++)
-		worker->cqs[i]->notify = true;
+		nvme_interrupt_now(worker->cqs[i]);
 }
 
 static void drop_all(struct nvme_request_list *list)

@@ -19,6 +19,7 @@
 struct nvme_controller {
 	unsigned doorbell, seen, polls; /* of thread 0; atomic */
 	bool busy;			/* every poll finds work */
+	int64_t wait_ns;		/* it wants to be woken up after that time; 0: not */
 	bool fail_on_1;			/* thread 1 gets no worker */
 	bool wont_sleep;		/* arming finds work, which a poll does not */
 	void (*in_poll)(struct nvme_worker *worker);
@@ -74,6 +75,11 @@ void nvme_worker_disarm(struct nvme_worker *worker)
 bool nvme_worker_watches(const struct nvme_worker *worker)
 {
 	return true;
+}
+
+int64_t nvme_worker_wait(const struct nvme_worker *worker)
+{
+	return worker->ctrl->wait_ns ? worker->ctrl->wait_ns : -1;
 }
 
 bool nvme_worker_arm(struct nvme_worker *worker)
@@ -211,6 +217,19 @@ static void a_late_kick_is_not_lost(void **state)
 			sched_yield();
 		wait_seen();
 	}
+}
+
+/* Nobody kicks it. */
+static void wakes_up_when_an_interrupt_is_due(void **state)
+{
+	unsigned polls;
+
+	ctrl->wait_ns = 1000000;
+	ring_doorbell();
+	wait_seen();
+	polls = READ_ONCE(ctrl->polls);
+	while (READ_ONCE(ctrl->polls) < polls + 20)
+		let_it_sleep();
 }
 
 static unsigned order[64];
@@ -568,6 +587,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(wakes_for_each_doorbell, setup, teardown),
 		cmocka_unit_test_setup_teardown(held_kicks_come_in_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_late_kick_is_not_lost, setup, teardown),
+		cmocka_unit_test_setup_teardown(wakes_up_when_an_interrupt_is_due, setup, teardown),
 		cmocka_unit_test_setup_teardown(calls_run_in_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_late_call_is_not_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_polls_in_a_pause, setup, teardown),

@@ -1,6 +1,7 @@
 NVME_TESTS = \
 	tests/unit/nvme/test-abort \
 	tests/unit/nvme/test-admin \
+	tests/unit/nvme/test-coalescing \
 	tests/unit/nvme/test-compare \
 	tests/unit/nvme/test-crash \
 	tests/unit/nvme/test-data-pointer \
@@ -40,6 +41,8 @@ tests_unit_nvme_test_admin_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_crash_CPPFLAGS = $(UNIT_CPPFLAGS) -DNVME_CRASH_POINTS
 tests_unit_nvme_test_crash_LDADD = tests/unit/nvme/libmachine.a tests/unit/nvme/libcrash.a \
 	tests/unit/nvme/libmachine.a $(BASE_LIBS) $(UUID_LIBS) $(CMOCKA_LIBS)
+tests_unit_nvme_test_coalescing_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_coalescing_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_compare_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_compare_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_data_pointer_CPPFLAGS = $(UNIT_CPPFLAGS)
