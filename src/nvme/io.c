@@ -189,6 +189,48 @@ static nvme_status parse_flush(struct nvme_request *request)
 	return 0;
 }
 
+static void set_blocks(struct nvme_request *request, enum block_op op)
+{
+	const struct nvme_command *command = &request->command;
+	unsigned shift = request->ns->block_shift;
+
+	request->block = (struct block_request){
+		.op = op,
+		.offset = (command->cdw10 | (uint64_t)command->cdw11 << 32) << shift,
+		.bytes = (uint64_t)((command->cdw12 & 0xffff) + 1) << shift,
+		.done = done,
+	};
+}
+
+static void flushed(struct block_request *block, int result)
+{
+	struct nvme_request *request = container_of(block, struct nvme_request, block);
+
+	if (result < 0 && nvme_hold(request, result))
+		return;
+	if (result < 0 || !request->sq->live) {
+		nvme_request_complete(request, result < 0 ? nvme_io_result(request, result) : 0);
+		return;
+	}
+	set_blocks(request, BLOCK_READ);
+	request->step(request);
+}
+
+static void flush_first(struct nvme_request *request)
+{
+	request->block = (struct block_request){ .op = BLOCK_FLUSH, .done = flushed };
+	nvme_io_submit(request);
+}
+
+/* FUA of what only reads: it shall see what is on the media, so what is not there yet goes there. */
+static void set_read(struct nvme_request *request, void (*execute)(struct nvme_request *request))
+{
+	bool flush = (request->command.cdw12 & NVME_RW_FUA) && request->ns->volatile_cache;
+
+	request->step = execute;
+	request->execute = flush ? flush_first : execute;
+}
+
 /* What commands about one range of blocks have in common. Where no data goes between us and the
  * guest, MDTS sets no limit. */
 static nvme_status parse_blocks(struct nvme_request *request, enum block_op op, bool has_data)
@@ -207,12 +249,7 @@ static nvme_status parse_blocks(struct nvme_request *request, enum block_op op, 
 		return NVME_LBA_OUT_OF_RANGE | NVME_DNR;
 	if (op != BLOCK_READ && ns->read_only)
 		return NVME_WRITE_PROTECTED | NVME_DNR;
-	request->block = (struct block_request){
-		.op = op,
-		.offset = lba << ns->block_shift,
-		.bytes = (uint64_t)blocks << ns->block_shift,
-		.done = done,
-	};
+	set_blocks(request, op);
 	if (op != BLOCK_READ && nvme_io_is_durable(request))
 		request->block.flags = BLOCK_FUA;
 	request->execute = execute_read_write;
@@ -233,7 +270,11 @@ static nvme_status parse_write_zeroes(struct nvme_request *request)
 
 static nvme_status parse_read(struct nvme_request *request)
 {
-	return parse_blocks(request, BLOCK_READ, true);
+	nvme_status status = parse_blocks(request, BLOCK_READ, true);
+
+	if (!status)
+		set_read(request, execute_read_write);
+	return status;
 }
 
 static nvme_status parse_write(struct nvme_request *request)
@@ -245,7 +286,8 @@ static nvme_status parse_compare(struct nvme_request *request)
 {
 	nvme_status status = parse_blocks(request, BLOCK_READ, true);
 
-	request->execute = nvme_compare;
+	if (!status)
+		set_read(request, nvme_compare);
 	return status;
 }
 
@@ -253,7 +295,8 @@ static nvme_status parse_verify(struct nvme_request *request)
 {
 	nvme_status status = parse_blocks(request, BLOCK_READ, false);
 
-	request->execute = nvme_verify;
+	if (!status)
+		set_read(request, nvme_verify);
 	return status;
 }
 

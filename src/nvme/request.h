@@ -51,7 +51,7 @@ struct nvme_request {
 	struct block_request block;
 	struct nvme_host_call call; /* admin commands about another worker's queue */
 	void (*step)(struct nvme_request *request);
-	unsigned step_worker; /* where the step runs */
+	unsigned step_worker; /* of an admin command: where the step runs */
 	struct iovec iov[BLOCK_MAX_IOV];
 	/* A read straight into guest memory: where each of iov is. */
 	unsigned direct;

@@ -88,6 +88,51 @@ static void knows_its_namespaces(void **state)
 	}
 }
 
+/* What is read is durable from then on. */
+static void reads_with_fua_write_the_cache_first(void **state)
+{
+	static const uint8_t opcodes[] = { NVME_IO_READ, NVME_IO_COMPARE, NVME_IO_VERIFY };
+	struct machine *machine = *state;
+	struct machine_disk *disk = machine_disk(machine);
+	uint64_t page = machine_alloc(machine, 1);
+	struct machine_completion completion;
+	struct nvme_command command;
+
+	for (size_t i = 0; i < ARRAY_SIZE(opcodes); i++) {
+		command = machine_rw(opcodes[i], 3, 1, page, 0);
+		command.cdw12 |= NVME_RW_FUA;
+		disk->hold = true;
+		machine_submit(machine, 1, command);
+		machine_run(machine);
+		assert_int_equal(disk->last.op, BLOCK_FLUSH);
+		machine_release(machine, disk);
+		assert_int_equal(disk->last.op, BLOCK_READ);
+		assert_int_equal(disk->last.offset, 3 * 512);
+		assert_int_equal(disk->last.bytes, 512);
+		machine_release(machine, disk);
+		machine_run(machine);
+		assert_true(machine_take(machine, 1, &completion));
+		assert_status(completion, 0);
+		disk->hold = false;
+
+		disk->result = -EIO;
+		assert_status(machine_execute(machine, 1, command), NVME_WRITE_FAULT);
+		disk->result = 0;
+	}
+	/* A reset comes between. */
+	disk->hold = true;
+	command = machine_rw(NVME_IO_READ, 0, 1, page, 0);
+	command.cdw12 |= NVME_RW_FUA;
+	machine_submit(machine, 1, command);
+	machine_run(machine);
+	machine_write32(machine, NVME_REG_CC, 0);
+	machine_run(machine);
+	machine_release(machine, disk);
+	assert_int_equal(disk->count, 0);
+	machine_run(machine);
+	assert_int_equal(machine_read32(machine, NVME_REG_CSTS), 0);
+}
+
 static void refuses_what_it_does_not_have(void **state)
 {
 	struct machine *machine = *state;
@@ -276,17 +321,12 @@ int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, machine_setup, machine_teardown)
 	const struct CMUnitTest tests[] = {
-		test(writes_and_reads_back),
-		test(reaches_the_last_block_and_no_further),
-		test(knows_its_namespaces),
-		test(refuses_what_it_does_not_have),
-		test(keeps_to_mdts),
-		test(fua_and_flush_reach_the_disk),
-		test(errors_become_status),
-		test(read_only_is_read_only),
-		test(has_blocks_of_4096),
-		test(looks_at_a_command_once),
-		test(many_are_in_flight_and_end_out_of_order),
+		test(writes_and_reads_back),	     test(reaches_the_last_block_and_no_further),
+		test(knows_its_namespaces),	     test(reads_with_fua_write_the_cache_first),
+		test(refuses_what_it_does_not_have), test(keeps_to_mdts),
+		test(fua_and_flush_reach_the_disk),  test(errors_become_status),
+		test(read_only_is_read_only),	     test(has_blocks_of_4096),
+		test(looks_at_a_command_once),	     test(many_are_in_flight_and_end_out_of_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
