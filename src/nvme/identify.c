@@ -5,6 +5,7 @@
 #include <uuid.h>
 
 #include "nvme/controller-private.h"
+#include "nvme/copy.h"
 
 #define PAGE_BYTES 4096
 
@@ -66,7 +67,8 @@ static void identify_controller(const struct nvme_controller *ctrl,
 	id->nn = NVME_MAX_NAMESPACES;
 	/* Of every namespace, whatever its image can do: a guest looks once. */
 	id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES |
-		   NVME_ONCS_SAVE_SELECT | NVME_ONCS_TIMESTAMP | NVME_ONCS_VERIFY;
+		   NVME_ONCS_SAVE_SELECT | NVME_ONCS_TIMESTAMP | NVME_ONCS_VERIFY | NVME_ONCS_COPY;
+	id->ocfs = 1;
 	/* A guest looks once, and a namespace with a volatile cache may be attached later: without
 	 * this bit it would never be flushed. */
 	id->vwc = NVME_VWC_PRESENT | NVME_VWC_FLUSH_ALL_REFUSED;
@@ -90,6 +92,8 @@ static void identify_namespace(const struct nvme_namespace *ns, struct nvme_iden
 		id->nsfeat = NVME_NSFEAT_OPTIMAL;
 		id->npwg = id->npwa = id->npdg = id->npda = id->nows = unit - 1;
 	}
+	id->mssrl = id->mcl = NVME_COPY_MAX_BYTES >> ns->block_shift;
+	id->msrc = NVME_COPY_MAX_RANGES - 1;
 	memcpy(id->nguid, ns->nguid, sizeof(id->nguid));
 	memcpy(id->eui64, ns->eui64, sizeof(id->eui64));
 	id->lbaf[0].data_shift = ns->block_shift;

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "nvme/compare.h"
 #include "nvme/controller-private.h"
+#include "nvme/copy.h"
 #include "nvme/dataset.h"
 #include "nvme/hold.h"
 #include "nvme/write-log.h"
@@ -312,6 +313,7 @@ static const struct {
 	{ NVME_IO_WRITE_ZEROES, NVME_SUPPORTED | NVME_EFFECT_CONTENT, parse_write_zeroes },
 	{ NVME_IO_DATASET_MANAGEMENT, NVME_SUPPORTED | NVME_EFFECT_CONTENT, nvme_dataset_parse },
 	{ NVME_IO_VERIFY, NVME_SUPPORTED, parse_verify },
+	{ NVME_IO_COPY, NVME_SUPPORTED | NVME_EFFECT_CONTENT, nvme_copy_parse },
 };
 
 nvme_status nvme_io_parse(struct nvme_request *request)

@@ -16,6 +16,7 @@
 #define NVME_ERROR_LOG_ENTRIES 64
 #define NVME_MDTS_SHIFT	       8 /* in pages */
 #define NVME_MAX_TRANSFER      (1u << 20)
+#define NVME_COPY_MAX_RANGES   64
 
 /* CAP.TO, in 500 ms. A reset waits for what the host's storage has in hand. */
 #define NVME_TIMEOUT 60

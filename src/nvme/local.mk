@@ -7,6 +7,7 @@ src_libnvme_a_SOURCES = \
 	src/nvme/bounce.c src/nvme/bounce.h \
 	src/nvme/compare.c src/nvme/compare.h \
 	src/nvme/controller.c src/nvme/controller.h src/nvme/controller-private.h \
+	src/nvme/copy.c src/nvme/copy.h \
 	src/nvme/crash-point.h \
 	src/nvme/data-pointer.c src/nvme/data-pointer.h \
 	src/nvme/dataset.c src/nvme/dataset.h \

@@ -82,6 +82,7 @@
 #define NVME_IO_WRITE_ZEROES	   0x08
 #define NVME_IO_DATASET_MANAGEMENT 0x09
 #define NVME_IO_VERIFY		   0x0c
+#define NVME_IO_COPY		   0x19 /* 2.0 */
 
 /*
  * Status field of a completion, section 4.6.1, without the phase: code in bits 7:0, code type in
@@ -119,6 +120,10 @@ enum {
 	NVME_INVALID_QUEUE_DELETION = 0x10c,
 	NVME_FEATURE_NOT_SAVEABLE = 0x10d,
 	NVME_FEATURE_NOT_CHANGEABLE = 0x10e,
+
+	/* Of the NVM command set */
+	NVME_COMMAND_SIZE_LIMIT = 0x183,
+	NVME_OVERLAPPING_RANGE = 0x187,
 
 	NVME_WRITE_FAULT = 0x280,
 	NVME_UNRECOVERED_READ = 0x281,
@@ -197,6 +202,18 @@ struct nvme_dataset_range {
 	uint64_t lba;
 };
 _Static_assert(sizeof(struct nvme_dataset_range) == 16, "figure 368");
+
+/* Copy, section 3.2.2 of the NVM command set */
+#define NVME_COPY_RANGES(cdw12) (((cdw12)&0xff) + 1)
+#define NVME_COPY_FORMAT(cdw12) (((cdw12) >> 8) & 15)
+
+struct nvme_copy_range {
+	uint8_t reserved0[8];
+	uint64_t lba;
+	uint16_t blocks; /* 0-based */
+	uint8_t reserved18[14];
+};
+_Static_assert(sizeof(struct nvme_copy_range) == 32, "format 0");
 
 /* Abort, section 5.1 */
 #define NVME_ABORT_SQ(cdw10)  ((cdw10)&0xffff)
@@ -410,7 +427,7 @@ struct nvme_identify_controller {
 	uint8_t nvscc;
 	uint8_t nwpc;
 	uint16_t acwu;
-	uint8_t reserved534[2];
+	uint16_t ocfs; /* 2.0: bits, formats of Copy's ranges */
 	uint32_t sgls;
 	uint32_t mnan;
 	uint8_t reserved544[224];
@@ -440,6 +457,7 @@ _Static_assert(offsetof(struct nvme_identify_controller, psd) == 2048, "figure 2
 #define NVME_ONCS_SAVE_SELECT	   (1u << 4)
 #define NVME_ONCS_TIMESTAMP	   (1u << 6)
 #define NVME_ONCS_VERIFY	   (1u << 7)
+#define NVME_ONCS_COPY		   (1u << 8) /* 2.0 */
 #define NVME_CTRATT_HOST_ID	   (1u << 0) /* of 128 bits */
 #define NVME_SGLS_SUPPORTED	   (1u << 0) /* of any address and length */
 #define NVME_SGLS_BIT_BUCKET	   (1u << 16)

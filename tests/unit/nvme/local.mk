@@ -3,6 +3,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-admin \
 	tests/unit/nvme/test-coalescing \
 	tests/unit/nvme/test-compare \
+	tests/unit/nvme/test-copy \
 	tests/unit/nvme/test-crash \
 	tests/unit/nvme/test-data-pointer \
 	tests/unit/nvme/test-hold \
@@ -38,6 +39,8 @@ tests_unit_nvme_test_abort_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_abort_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_admin_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_admin_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_copy_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_copy_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_crash_CPPFLAGS = $(UNIT_CPPFLAGS) -DNVME_CRASH_POINTS
 tests_unit_nvme_test_crash_LDADD = tests/unit/nvme/libmachine.a tests/unit/nvme/libcrash.a \
 	tests/unit/nvme/libmachine.a $(BASE_LIBS) $(UUID_LIBS) $(CMOCKA_LIBS)

@@ -39,6 +39,7 @@ enum kind {
 	READ,
 	WRITE,
 	ZEROES,
+	COPY,
 	FLUSH,
 	ADMIN, /* no effect that the model follows */
 	DOORBELLS,
@@ -58,7 +59,7 @@ struct command {
 	enum kind kind;
 	uint16_t cid, sqid;
 	uint64_t iova; /* of its data: in a page of its own */
-	unsigned lba;
+	unsigned lba, source;
 	uint32_t value;
 	unsigned resizes, events; /* until then */
 };
@@ -172,25 +173,23 @@ static void *page_of(const struct command *command)
 	return machine_at(model.machine, model.pages[command - model.commands]);
 }
 
-static void fill(uint8_t *block, unsigned lba, uint32_t value)
+static void fill(uint8_t *block, uint32_t value)
 {
-	uint32_t word = value ? value << 8 | lba : 0;
-
 	for (unsigned i = 0; i < 512; i += 4)
-		memcpy(block + i, &word, 4);
+		memcpy(block + i, &value, 4);
 }
 
-static bool holds(const uint8_t *block, unsigned lba, uint32_t value)
+static bool holds(const uint8_t *block, uint32_t value)
 {
 	uint8_t wanted[512];
 
-	fill(wanted, lba, value);
+	fill(wanted, value);
 	return memcmp(block, wanted, sizeof(wanted)) == 0;
 }
 
 static bool disk_holds(unsigned lba, uint32_t value)
 {
-	return holds(model.disk->data + lba * 512, lba, value);
+	return holds(model.disk->data + lba * 512, value);
 }
 
 /* Memory that is the guest's again. */
@@ -247,6 +246,21 @@ static void submit(struct command *command, struct nvme_command sqe)
 	ring_doorbell(command->sqid * 2, model.machine->queues[command->sqid].tail);
 }
 
+/* Nobody writes to the source meanwhile. */
+static void copy_from(struct command *command, unsigned source)
+{
+	const struct nvme_copy_range range = { .lba = source };
+
+	model.lba_busy[source] = true;
+	command->source = source;
+	command->value = model.lbas[source];
+	memcpy(data_of(command), &range, sizeof(range));
+	submit(command, (struct nvme_command){ .opcode = NVME_IO_COPY,
+					       .nsid = 1,
+					       .prp1 = command->iova,
+					       .cdw10 = command->lba });
+}
+
 static void submit_io(void)
 {
 	static const enum kind kinds[] = { READ, READ, WRITE, WRITE, WRITE, ZEROES, FLUSH };
@@ -257,6 +271,8 @@ static void submit_io(void)
 
 	if (model.lba_busy[lba])
 		return;
+	if (kind == WRITE && lba % 4 == 1 && !model.lba_busy[(lba + 7) % LBAS])
+		kind = COPY;
 	command = new_command(kind, sqid);
 	if (!command)
 		return;
@@ -269,9 +285,13 @@ static void submit_io(void)
 		return;
 	}
 	model.lba_busy[lba] = true;
+	if (kind == COPY) {
+		copy_from(command, (lba + 7) % LBAS);
+		return;
+	}
 	if (kind == WRITE) {
-		command->value = ++model.last_value;
-		fill(data_of(command), lba, command->value);
+		command->value = ++model.last_value << 8 | lba;
+		fill(data_of(command), command->value);
 	} else if (kind == ZEROES) {
 		command->value = 0;
 	}
@@ -411,8 +431,11 @@ static void completed(struct command *command, const struct machine_completion *
 		assert_status(*completion, 0);
 	switch (command->kind) {
 	case READ:
-		assert_true(holds(data_of(command), command->lba, command->value));
+		assert_true(holds(data_of(command), command->value));
 		break;
+	case COPY:
+		model.lba_busy[command->source] = false;
+		/* fall through */
 	case WRITE:
 	case ZEROES:
 		model.lbas[command->lba] = command->value;
@@ -449,7 +472,7 @@ static void completed(struct command *command, const struct machine_completion *
 	default:
 		break;
 	}
-	if (command->kind == READ || command->kind == WRITE || command->kind == ZEROES)
+	if (command->kind >= READ && command->kind <= COPY)
 		model.lba_busy[command->lba] = false;
 	if (command->kind == DOORBELLS)
 		model.shadow = true;
@@ -488,7 +511,7 @@ static void forget_all(void)
 	for (unsigned i = 0; i < COMMANDS; i++) {
 		struct command *command = &model.commands[i];
 
-		if ((command->kind == WRITE || command->kind == ZEROES) &&
+		if (command->kind >= WRITE && command->kind <= COPY &&
 		    !disk_holds(command->lba, model.lbas[command->lba])) {
 			assert_true(disk_holds(command->lba, command->value));
 			model.lbas[command->lba] = command->value;

@@ -146,7 +146,8 @@ static void refuses_what_it_does_not_have(void **state)
 	command.flags = 0;
 	for (unsigned opcode = 3; opcode < 256; opcode++) {
 		if (opcode == NVME_IO_COMPARE || opcode == NVME_IO_WRITE_ZEROES ||
-		    opcode == NVME_IO_DATASET_MANAGEMENT || opcode == NVME_IO_VERIFY)
+		    opcode == NVME_IO_DATASET_MANAGEMENT || opcode == NVME_IO_VERIFY ||
+		    opcode == NVME_IO_COPY)
 			continue;
 		command.opcode = opcode;
 		assert_status(machine_execute(machine, 1, command), NVME_INVALID_OPCODE);
