@@ -286,8 +286,8 @@ static void on_started(void *opaque, struct json_object *result, const struct er
 		fail_adoption(hand_over, errno, "overlay");
 		return;
 	}
-	hand_over_call(hand_over, "overlay-apply", hand_over_index(arrival->device), &fd, 1,
-		       on_overlay_applied, hand_over);
+	hand_over_call_with(hand_over, "overlay-apply", hand_over_index(arrival->device), &fd, 1,
+			    on_overlay_applied, hand_over);
 }
 
 static void on_left(void *opaque, struct json_object *result, const struct error *err)

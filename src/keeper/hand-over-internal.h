@@ -63,12 +63,18 @@ struct hand_over_job *hand_over_job_new(struct hand_over *hand_over, enum migrat
 void hand_over_job_end_one(struct hand_over_job *job, const struct error *err);
 
 /**
- * hand_over_call() - ask the controller
+ * hand_over_call() - ask the controller, and if it dies, or just has, its successor
+ * @command: one that may be executed twice
  * @arguments: reference taken over; may be NULL
  * @done: may run from inside, when there is no controller
  */
 void hand_over_call(struct hand_over *hand_over, const char *command, struct json_object *arguments,
-		    const int *fds, size_t fd_count, device_done done, void *opaque);
+		    device_done done, void *opaque);
+
+/** hand_over_call_with() - ask the controller of the moment, and give it @fds; else the same */
+void hand_over_call_with(struct hand_over *hand_over, const char *command,
+			 struct json_object *arguments, const int *fds, size_t fd_count,
+			 device_done done, void *opaque);
 
 /** hand_over_index() - {"index": ...} for a device */
 struct json_object *hand_over_index(const struct device *device);

@@ -185,7 +185,7 @@ static void on_pci(void *opaque, struct json_object *result, const struct error 
 	}
 	for (device = hand_over->keeper->devices; !err && device; device = device->next) {
 		set_address(&job->halves[device->config.index], result, device->config.index);
-		hand_over_call(hand_over, "pci-config", hand_over_index(device), NULL, 0, on_config,
+		hand_over_call(hand_over, "pci-config", hand_over_index(device), on_config,
 			       new_part(job, device->config.index));
 	}
 	hand_over_job_end_one(job, err);
@@ -363,7 +363,7 @@ static void export_overlay(struct hand_over_job *job, const struct device *devic
 	job->overlays[device->config.index] = fd;
 	arguments = hand_over_index(device);
 	json_add_u64(arguments, "limit", blob_capacity());
-	hand_over_call(job->hand_over, "overlay-export", arguments, &fd, 1, on_overlay, part);
+	hand_over_call_with(job->hand_over, "overlay-export", arguments, &fd, 1, on_overlay, part);
 }
 
 void hand_over_collect(struct hand_over *hand_over)
@@ -373,8 +373,8 @@ void hand_over_collect(struct hand_over *hand_over)
 
 	job->finish = collect;
 	for (device = hand_over->keeper->devices; device; device = device->next) {
-		hand_over_call(hand_over, "pci-config", hand_over_index(device), NULL, 0,
-			       on_last_config, new_part(job, device->config.index));
+		hand_over_call(hand_over, "pci-config", hand_over_index(device), on_last_config,
+			       new_part(job, device->config.index));
 		export_overlay(job, device);
 	}
 	hand_over_job_end_one(job, NULL);

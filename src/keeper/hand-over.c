@@ -50,8 +50,9 @@ void hand_over_job_end_one(struct hand_over_job *job, const struct error *err)
 	free(job);
 }
 
-void hand_over_call(struct hand_over *hand_over, const char *command, struct json_object *arguments,
-		    const int *fds, size_t fd_count, device_done done, void *opaque)
+void hand_over_call_with(struct hand_over *hand_over, const char *command,
+			 struct json_object *arguments, const int *fds, size_t fd_count,
+			 device_done done, void *opaque)
 {
 	struct control_connection *connection = hand_over->keeper->supervisor.connection;
 	_cleanup_error_ struct error *err = NULL;
@@ -64,6 +65,66 @@ void hand_over_call(struct hand_over *hand_over, const char *command, struct jso
 	json_object_put(arguments);
 	error_set(&err, ENOTCONN, _("the controller process is not running"));
 	done(opaque, NULL, err);
+}
+
+/* A call that outlives the controller. */
+struct patient_call {
+	struct hand_over *hand_over;
+	const char *command;
+	struct json_object *arguments;
+	device_done done;
+	void *opaque;
+};
+
+static void end_call(struct patient_call *call, struct json_object *result, const struct error *err)
+{
+	call->done(call->opaque, result, err);
+	json_object_put(call->arguments);
+	free(call);
+}
+
+static void place_call(struct patient_call *call);
+
+static void on_successor(void *opaque, const struct error *err)
+{
+	if (err)
+		end_call(opaque, NULL, err);
+	else
+		place_call(opaque);
+}
+
+static void on_called(void *opaque, struct json_object *result, const struct error *err)
+{
+	struct patient_call *call = opaque;
+	struct supervisor *supervisor = &call->hand_over->keeper->supervisor;
+
+	if (!err || !supervisor_lost(supervisor) ||
+	    !supervisor_wait(supervisor, on_successor, call))
+		end_call(call, result, err);
+}
+
+/*
+ * A successor that is still getting its devices would answer for those that it has, and the others
+ * would stay as they are: frozen, or in message mode.
+ */
+static void place_call(struct patient_call *call)
+{
+	struct supervisor *supervisor = &call->hand_over->keeper->supervisor;
+
+	if (!supervisor_restarting(supervisor) || !supervisor_wait(supervisor, on_successor, call))
+		hand_over_call_with(call->hand_over, call->command,
+				    json_object_get(call->arguments), NULL, 0, on_called, call);
+}
+
+void hand_over_call(struct hand_over *hand_over, const char *command, struct json_object *arguments,
+		    device_done done, void *opaque)
+{
+	struct patient_call *call = malloc(sizeof(*call));
+
+	if (!call)
+		abort(); /* the guest would stay frozen */
+	*call = (struct patient_call){ hand_over, command, arguments, done, opaque };
+	place_call(call);
 }
 
 struct json_object *hand_over_index(const struct device *device)
@@ -94,7 +155,7 @@ static void call_and_end(struct hand_over *hand_over, enum migration_action acti
 	if (!ending)
 		abort(); /* the guest would stay frozen */
 	*ending = (struct ending){ hand_over, action };
-	hand_over_call(hand_over, command, arguments, NULL, 0, on_answer, ending);
+	hand_over_call(hand_over, command, arguments, on_answer, ending);
 }
 
 static void set_message_mode(struct hand_over *hand_over, bool enabled, uint64_t since)
@@ -110,19 +171,41 @@ static void set_message_mode(struct hand_over *hand_over, bool enabled, uint64_t
 
 /*
  * Doorbells that the guest has written, and QEMU has sent, belong to what is frozen. They are on
- * another channel than the command: it waits until the controller has handled them.
+ * another channel than the command: it waits until the controller has handled them. A successor is
+ * sent them again.
  */
-static void freeze(struct hand_over *hand_over)
+static bool is_quiet(const struct hand_over *hand_over)
 {
 	const struct device *device;
 
+	if (supervisor_restarting(&hand_over->keeper->supervisor))
+		return false;
 	for (device = hand_over->keeper->devices; device; device = device->next)
-		if (!relay_is_quiet(device->relay)) {
-			sd_event_source_set_time_relative(hand_over->quiet_timer, QUIET_RETRY_US);
-			sd_event_source_set_enabled(hand_over->quiet_timer, SD_EVENT_ONESHOT);
-			return;
-		}
-	call_and_end(hand_over, MIGRATION_FREEZE, "freeze", NULL);
+		if (!relay_is_quiet(device->relay))
+			return false;
+	return true;
+}
+
+static void on_frozen(void *opaque, struct json_object *result, const struct error *err);
+
+static void freeze(struct hand_over *hand_over)
+{
+	if (is_quiet(hand_over)) {
+		hand_over_call_with(hand_over, "freeze", NULL, NULL, 0, on_frozen, hand_over);
+		return;
+	}
+	sd_event_source_set_time_relative(hand_over->quiet_timer, QUIET_RETRY_US);
+	sd_event_source_set_enabled(hand_over->quiet_timer, SD_EVENT_ONESHOT);
+}
+
+static void on_frozen(void *opaque, struct json_object *result, const struct error *err)
+{
+	struct hand_over *hand_over = opaque;
+
+	if (err && supervisor_restarting(&hand_over->keeper->supervisor))
+		freeze(hand_over);
+	else
+		hand_over_finished(hand_over, MIGRATION_FREEZE, err);
 }
 
 static int on_quiet_timer(sd_event_source *source, uint64_t usec, void *opaque)

@@ -525,7 +525,8 @@ bool migration_is_incoming(const struct migration *migration)
 
 bool migration_is_frozen(const struct migration *migration)
 {
-	return migration->frozen || migration->running[MIGRATION_FREEZE];
+	/* Not while it is being frozen: it has to see the end of what its predecessor had begun. */
+	return migration->frozen;
 }
 
 bool migration_awaits_state(const struct migration *migration)

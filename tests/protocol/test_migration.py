@@ -16,7 +16,7 @@ import time
 import pytest
 
 from client import nvme, vfio_user as v
-from test_keeper import MIB, Keeper, Refused, alive, drive, until
+from test_keeper import CONTROLLER, MIB, Keeper, Refused, alive, drive, until
 
 gi = pytest.importorskip('gi')
 from gi.repository import Gio, GLib     # noqa: E402 pylint: disable=wrong-import-position
@@ -163,8 +163,9 @@ class Side:
         self.client.serve(0.1)
         until(lambda: self.state() == 'active')
 
-    def save(self):
-        self.announce()
+    def save(self, announced=False):
+        if not announced:
+            self.announce()
         self.monitor.event('STOP')
         time.sleep(0.05)    # QEMU answers, and then does not any more
         self.monitor.event('MIGRATION', status='device')
@@ -374,6 +375,59 @@ def test_controller_killed_while_its_target_waits(sides, killed):
     target.goes_on()
     assert target.driver.read(0, 512) == b'before..' * 64
     assert target.driver.read(100, 512) == b'between.' * 64
+
+
+def slow_to_start(side):
+    """Its controllers from now on; what is sent to one meanwhile is there at once when it begins."""
+    program = side.keeper.path('program')
+    with open(program, 'w') as f:
+        f.write('#!/bin/sh\n[ -e %s ] && sleep 0.5\nexec %s "$@"\n' % (side.keeper.path('slow'), CONTROLLER))
+    os.chmod(program, 0o755)
+    side.keeper.config['controller_program'] = program
+    return side
+
+
+def test_goes_on_while_a_successor_gets_its_disks(sides):
+    """It is told to thaw when it has them, and not before: it would stay frozen, or forget its namespaces."""
+    source = slow_to_start(sides(1)).start().guest()
+    source.driver.write(0, b'before..' * 64)
+    source.save()
+    open(source.keeper.path('slow'), 'w').close()       # pylint: disable=consider-using-with
+    os.kill(source.keeper.call('status')['controller']['pid'], signal.SIGKILL)
+    source.goes_on()
+    assert source.driver.read(0, 512) == b'before..' * 64
+    # Neither is it left in message mode.
+    seen = len(source.client.served)
+    source.driver.read(0, 512)
+    assert not [one for one in source.client.served[seen:] if one[0] == v.DMA_WRITE]
+
+
+@pytest.mark.parametrize('when', ['told', 'asked', 'freezing'])
+def test_killed_on_the_way_out(sides, when):
+    """Whatever the dead controller was told to do, or was not told yet, its successor is."""
+    source = slow_to_start(sides(1)).start().guest()
+    source.driver.write(0, b'before..' * 64)
+    pid = source.keeper.call('status')['controller']['pid']
+    if when == 'asked':
+        os.kill(pid, signal.SIGSTOP)
+        source.announce()
+        os.kill(pid, signal.SIGKILL)
+    elif when == 'told':
+        open(source.keeper.path('slow'), 'w').close()       # pylint: disable=consider-using-with
+        os.kill(pid, signal.SIGKILL)
+        source.announce()
+    else:
+        source.announce()
+        time.sleep(0.2)     # for QEMU's half of the device
+        os.kill(pid, signal.SIGSTOP)
+        threading.Timer(0.5, os.kill, (pid, signal.SIGKILL)).start()
+    parts = source.save(announced=True)
+    target = incoming(sides)
+    move(source, target)
+    target.load(parts)
+    until(lambda: 'is back, after' in target.log())
+    target.goes_on()
+    assert target.driver.read(0, 512) == b'before..' * 64
 
 
 def refused(call, match):

@@ -206,9 +206,10 @@ static void stop_and_save(void)
 	status("device");
 	read_id(0);
 	assert_string_equal(news(), "freeze");
-	assert_true(migration_is_frozen(migration));
+	assert_false(migration_is_frozen(migration));
 	done(MIGRATION_FREEZE);
 	assert_string_equal(news(), "collect");
+	assert_true(migration_is_frozen(migration));
 	give_parts();
 	done(MIGRATION_COLLECT);
 	assert_string_equal(news(), "unlock yes");
