@@ -69,7 +69,10 @@ static int add_monitor(const struct qmp_transport *qmp, const struct attach_plan
 	r = qmp_object_exists(qmp, json_string_or(plan->monitor, "id", ""), errp);
 	if (r)
 		return MIN(r, 0);
-	r = qmp_execute(qmp, "chardev-add", json_object_get(plan->chardev), NULL, errp);
+	/* There already, if this was begun by a daemon that did not live to its end. */
+	r = qmp_chardev_exists(qmp, json_string_or(plan->chardev, "id", ""), errp);
+	if (r == 0)
+		r = qmp_execute(qmp, "chardev-add", json_object_get(plan->chardev), NULL, errp);
 	if (r < 0)
 		return r;
 	return add_object(qmp, plan->monitor, errp);

@@ -122,6 +122,18 @@ static void knows_objects_by_name(void **state)
 	assert_int_equal(qmp_object_exists(&qmp, "virtnvme-vmstate", NULL), 0);
 }
 
+static void knows_character_devices_by_label(void **state)
+{
+	MONITOR("{\"return\":[{\"frontend-open\":true,\"filename\":\"unix:/x\",\"label\":"
+		"\"virtnvme-qmp\"}]}",
+		"{\"return\":[{\"filename\":\"virtnvme-qmp\",\"label\":\"charserial0\"}]}",
+		"{\"return\":{}}");
+
+	assert_int_equal(qmp_chardev_exists(&qmp, "virtnvme-qmp", NULL), 1);
+	assert_int_equal(qmp_chardev_exists(&qmp, "virtnvme-qmp", NULL), 0);
+	assert_int_equal(qmp_chardev_exists(&qmp, "virtnvme-qmp", NULL), -EPROTO);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -133,6 +145,7 @@ int main(void)
 		cmocka_unit_test(finds_devices_on_the_buses),
 		cmocka_unit_test(memory_is_shared_only_when_all_of_it_is),
 		cmocka_unit_test(knows_objects_by_name),
+		cmocka_unit_test(knows_character_devices_by_label),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
