@@ -13,7 +13,9 @@ struct crash_verdict crash_policy_judge(struct crash_policy *policy, uint64_t se
 	unsigned waits;
 
 	if (served_us >= CRASH_POLICY_QUICK_US)
-		*policy = (struct crash_policy){};
+		policy->quick = 0;
+	if (served_us >= CRASH_POLICY_LONG_US)
+		policy->faults = 0;
 	policy->quick++;
 	if (fault)
 		policy->faults++;

@@ -10,17 +10,21 @@
  *
  * One death is nothing: a successor starts at once. Deaths of controllers that had hardly begun to
  * serve are a loop, and each successor of one waits longer, so that a broken machine is not kept
- * busy with starting processes. Two deaths by a fault of its own in such a row are taken as the
- * doing of the command in hand, which the next one fails instead of trying it again. A process that
- * was killed from outside proves nothing against a command. After CRASH_POLICY_MAX of them nobody
- * is started any more: a guest can deal with a failed controller and cannot with one that hangs.
+ * busy with starting processes. After CRASH_POLICY_MAX of them nobody is started any more: a guest
+ * can deal with a failed controller and cannot with one that hangs.
+ *
+ * Two deaths by a fault of its own, the second of one that had not served for long, are taken as the
+ * doing of the command in hand, which the next one fails instead of trying it again. That is no loop
+ * when the storage is slow: the command may take seconds to come so far. A process that was killed
+ * from outside proves nothing against a command.
  */
 #define CRASH_POLICY_QUICK_US 1000000u
+#define CRASH_POLICY_LONG_US  60000000u
 #define CRASH_POLICY_MAX      10u
 
 struct crash_policy {
 	unsigned quick;	 /* deaths in a row, the first one after a longer life included */
-	unsigned faults; /* those of them that nobody outside caused */
+	unsigned faults; /* that nobody outside caused, since one had served for long */
 };
 
 struct crash_verdict {

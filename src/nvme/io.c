@@ -125,8 +125,24 @@ static void done(struct block_request *block, int result)
 		nvme_request_complete(request, status);
 }
 
+/* What a command does with its result may be what we die of, as well. */
+static void take_result(struct block_request *block, int result)
+{
+	struct nvme_request *request = container_of(block, struct nvme_request, block);
+	struct nvme_worker *worker = request->worker;
+
+	nvme_request_take_in_hand(request);
+	request->done(block, result);
+	nvme_worker_put_down(worker);
+}
+
 void nvme_io_submit(struct nvme_request *request)
 {
+	/* One that was held comes again as it is. */
+	if (request->block.done != take_result) {
+		request->done = request->block.done;
+		request->block.done = take_result;
+	}
 	block_submit(request->ns->block, request->worker->ring, &request->block);
 }
 

@@ -152,12 +152,17 @@ static void parse_inherited(struct nvme_request *request)
 	request->execute = fail_inherited;
 }
 
+void nvme_request_take_in_hand(struct nvme_request *request)
+{
+	STORE_RELEASE(request->worker->hand->command, NVME_HAND(request->sq->id, request->slot));
+}
+
 void nvme_request_start(struct nvme_request *request)
 {
 	struct nvme_sq *sq = request->sq;
 	nvme_status status = 0;
 
-	nvme_worker_take_in_hand(request->worker, sq->id, request->slot);
+	nvme_request_take_in_hand(request);
 	if (nvme_journal_status(nvme_journal_word(&sq->journal, request->slot)))
 		parse_inherited(request);
 	else
@@ -175,6 +180,15 @@ void nvme_request_execute(struct nvme_request *request)
 	set_executing(request, true);
 	nvme_crash_point();
 	request->execute(request);
+}
+
+void nvme_request_execute_now(struct nvme_request *request)
+{
+	struct nvme_worker *worker = request->worker;
+
+	nvme_request_take_in_hand(request);
+	nvme_request_execute(request);
+	nvme_worker_put_down(worker);
 }
 
 void nvme_request_wait(struct nvme_request *request, struct nvme_request_list *list)

@@ -49,6 +49,7 @@ struct nvme_request {
 	void (*on_executed)(struct nvme_request *request); /* the result is in the journal */
 	struct nvme_command command;
 	struct block_request block;
+	void (*done)(struct block_request *block, int result); /* nvme_io_submit(): block's */
 	struct nvme_host_call call; /* admin commands about another worker's queue */
 	void (*step)(struct nvme_request *request);
 	unsigned step_worker; /* of an admin command: where the step runs */
@@ -88,7 +89,13 @@ void nvme_request_start(struct nvme_request *request);
 /** nvme_request_execute() - what was parsed, now or when its namespace is ready */
 void nvme_request_execute(struct nvme_request *request);
 
-/** nvme_request_wait() - in one of the worker's lists, for nvme_request_execute() */
+/** nvme_request_execute_now() - what waited in one of the worker's lists */
+void nvme_request_execute_now(struct nvme_request *request);
+
+/** nvme_request_take_in_hand() - should we die now, it may be because of this command */
+void nvme_request_take_in_hand(struct nvme_request *request);
+
+/** nvme_request_wait() - in one of the worker's lists, for nvme_request_execute_now() */
 void nvme_request_wait(struct nvme_request *request, struct nvme_request_list *list);
 
 /**

@@ -147,7 +147,7 @@ struct nvme_state_counters {
 	uint64_t read_commands, read_bytes, write_commands, write_bytes, flush_commands, errors;
 };
 
-/* What a worker parses or starts at this moment, in a cache line of its own. */
+/* What a worker parses, executes or ends at this moment, in a cache line of its own. */
 struct nvme_state_hand {
 	uint32_t command; /* 0: none; else NVME_HAND of it */
 	uint32_t padding[15];

@@ -126,7 +126,7 @@ static void retry(struct nvme_request_list *list)
 		return;
 	nvme_request_list_init(list);
 	while ((request = nvme_request_list_take(&waiters)))
-		nvme_request_execute(request);
+		nvme_request_execute_now(request);
 }
 
 static bool can_deliver(const struct nvme_worker *worker)
@@ -141,7 +141,11 @@ static bool retry_deliveries(struct nvme_worker *worker)
 	bool any = false;
 
 	while (can_deliver(worker)) {
-		nvme_io_deliver(nvme_request_list_take(&worker->delivery_waiters));
+		struct nvme_request *request = nvme_request_list_take(&worker->delivery_waiters);
+
+		nvme_request_take_in_hand(request);
+		nvme_io_deliver(request);
+		nvme_worker_put_down(worker);
 		any = true;
 	}
 	return any;
@@ -164,7 +168,7 @@ static bool retry_gated(struct nvme_worker *worker)
 	nvme_request_list_init(&worker->gated);
 	while ((request = nvme_request_list_take(&gated))) {
 		if (nvme_namespace_is_ready(request->ns)) {
-			nvme_request_execute(request);
+			nvme_request_execute_now(request);
 			any = true;
 		} else {
 			nvme_request_list_append(&worker->gated, request);

@@ -79,13 +79,7 @@ void nvme_worker_freeze(struct nvme_host_call *call);
 /** nvme_worker_thaw() - interrupt for every queue; runs as a call */
 void nvme_worker_thaw(struct nvme_host_call *call);
 
-/** nvme_worker_take_in_hand() - should we die now, it may be because of this command */
-static inline void nvme_worker_take_in_hand(struct nvme_worker *worker, unsigned sqid,
-					    unsigned slot)
-{
-	STORE_RELEASE(worker->hand->command, NVME_HAND(sqid, slot));
-}
-
+/** nvme_worker_put_down() - what nvme_request_take_in_hand() has taken */
 static inline void nvme_worker_put_down(struct nvme_worker *worker)
 {
 	STORE_RELEASE(worker->hand->command, 0);

@@ -13,7 +13,7 @@ static void single_deaths_cost_nothing(void **state)
 	unsigned i;
 
 	for (i = 0; i < 1000; i++) {
-		struct crash_verdict verdict = die(&policy, CRASH_POLICY_QUICK_US, true);
+		struct crash_verdict verdict = die(&policy, CRASH_POLICY_LONG_US, true);
 
 		assert_false(verdict.give_up);
 		assert_false(verdict.poison);
@@ -49,7 +49,19 @@ static void two_faults_in_a_row_poison(void **state)
 	assert_true(die(&policy, 10, true).poison);
 	assert_true(die(&policy, 0, true).poison);
 	/* It has served: that was it. */
-	assert_false(die(&policy, CRASH_POLICY_QUICK_US, true).poison);
+	assert_false(die(&policy, CRASH_POLICY_LONG_US, true).poison);
+}
+
+/* A result comes after seconds, and is what the controller dies of. */
+static void slow_storage_is_no_excuse(void **state)
+{
+	struct crash_policy policy = {};
+	struct crash_verdict verdict;
+
+	die(&policy, 3600u * 1000000, true);
+	verdict = die(&policy, 3 * CRASH_POLICY_QUICK_US, true);
+	assert_true(verdict.poison);
+	assert_int_equal(verdict.delay_us, 0);
 }
 
 static void who_is_killed_has_no_fault(void **state)
@@ -71,6 +83,7 @@ int main(void)
 		cmocka_unit_test(single_deaths_cost_nothing),
 		cmocka_unit_test(a_loop_slows_down_and_ends),
 		cmocka_unit_test(two_faults_in_a_row_poison),
+		cmocka_unit_test(slow_storage_is_no_excuse),
 		cmocka_unit_test(who_is_killed_has_no_fault),
 	};
 

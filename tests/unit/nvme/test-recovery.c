@@ -98,6 +98,86 @@ static void what_was_in_hand_is_failed(void **state)
 	assert_int_equal(state_of(machine)->hands[0].command, 0); /* not for ever */
 }
 
+/* What was the first thing in hand when guest memory was looked at. */
+static uint32_t seen_in_hand;
+
+static void look_at_hand(struct machine *machine)
+{
+	if (!seen_in_hand)
+		seen_in_hand = state_of(machine)->hands[0].command;
+}
+
+static void see_in_hand(struct machine *machine)
+{
+	seen_in_hand = 0;
+	machine->meanwhile = look_at_hand;
+}
+
+static void assert_was_in_hand(struct machine *machine)
+{
+	struct machine_completion completion;
+
+	machine->meanwhile = NULL;
+	assert_true(machine_take(machine, 1, &completion));
+	assert_status(completion, 0);
+	assert_int_equal(state_of(machine)->hands[0].command, 0);
+}
+
+/* A successor's commands wait for their namespace, as a rule. */
+static void what_has_waited_is_in_hand_as_well(void **state)
+{
+	struct machine *machine = *state;
+	struct machine_disk *disk = machine_disk(machine);
+
+	die_with_a_read(machine);
+	disk->hold = false;
+	disk->count = 0;
+	assert_non_null(machine_adopt(machine, NULL));
+	attach(machine, true);
+	machine_run(machine);
+	see_in_hand(machine);
+	machine_haunt(machine, disk, choose_none);
+	nvme_controller_set_ready(machine->ctrl, 1, true);
+	disk->hold = true;
+	machine_run(machine);
+	assert_int_equal(seen_in_hand, NVME_HAND(1, 0));
+	machine_release(machine, disk);
+	machine_run(machine);
+	assert_was_in_hand(machine);
+}
+
+static void a_result_is_in_hand(void **state)
+{
+	struct machine *machine = *state;
+	struct machine_disk *disk = machine_disk(machine);
+
+	disk->hold = true;
+	machine_submit(machine, 1, machine_rw(NVME_IO_COMPARE, 0, 1, machine_alloc(machine, 1), 0));
+	machine_run(machine);
+	assert_int_equal(state_of(machine)->hands[0].command, 0);
+	see_in_hand(machine);
+	machine_release(machine, disk);
+	assert_int_equal(seen_in_hand, NVME_HAND(1, 0));
+	machine_run(machine);
+	assert_was_in_hand(machine);
+}
+
+static void data_that_waits_for_room_is_in_hand(void **state)
+{
+	struct machine *machine = *state;
+
+	machine->message_writes = machine->no_room = true;
+	machine->host.map_generation++;
+	submit_read(machine, machine_alloc(machine, 1));
+	machine_run(machine);
+	assert_int_equal(state_of(machine)->hands[0].command, 0);
+	machine->no_room = false;
+	see_in_hand(machine);
+	machine_run(machine);
+	assert_int_equal(seen_in_hand, NVME_HAND(1, 0));
+	assert_was_in_hand(machine);
+}
+
 static void only_a_poisoned_one_is_failed(void **state)
 {
 	struct machine *machine = *state;
@@ -392,6 +472,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(a_read_is_run_again_when_the_dead_is_dead),
 		test(what_was_in_hand_is_failed),
+		test(what_has_waited_is_in_hand_as_well),
+		test(a_result_is_in_hand),
+		test(data_that_waits_for_room_is_in_hand),
 		test(only_a_poisoned_one_is_failed),
 		test(frozen_nothing_happens),
 		test(every_vector_is_raised_once_afterwards),
