@@ -9,6 +9,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-hold \
 	tests/unit/nvme/test-doorbell \
 	tests/unit/nvme/test-io \
+	tests/unit/nvme/test-model \
 	tests/unit/nvme/test-namespaces \
 	tests/unit/nvme/test-post \
 	tests/unit/nvme/test-queues \
@@ -56,6 +57,8 @@ tests_unit_nvme_test_doorbell_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_doorbell_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_io_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_io_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_model_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_model_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_namespaces_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_namespaces_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_post_CPPFLAGS = $(UNIT_CPPFLAGS)
