@@ -37,8 +37,12 @@ enum phase {
 enum kind {
 	NONE,
 	READ,
+	COMPARE,
+	MISCOMPARE,
+	VERIFY,
 	WRITE,
 	ZEROES,
+	TRIM,
 	COPY,
 	FLUSH,
 	ADMIN, /* no effect that the model follows */
@@ -261,9 +265,47 @@ static void copy_from(struct command *command, unsigned source)
 					       .cdw10 = command->lba });
 }
 
+static void trim(struct command *command)
+{
+	const struct nvme_dataset_range range = { .lba = command->lba, .blocks = 1 };
+
+	command->value = 0;
+	memcpy(data_of(command), &range, sizeof(range));
+	submit(command, (struct nvme_command){ .opcode = NVME_IO_DATASET_MANAGEMENT,
+					       .nsid = 1,
+					       .prp1 = command->iova,
+					       .cdw11 = NVME_DATASET_DEALLOCATE });
+}
+
+/* What the guest has for the controller to compare: the same, or not in the last byte. */
+static void fill_for_compare(const struct command *command)
+{
+	fill(data_of(command), command->value);
+	if (command->kind == MISCOMPARE)
+		((uint8_t *)data_of(command))[511] ^= 1;
+}
+
+static uint8_t opcode_of(enum kind kind)
+{
+	switch (kind) {
+	case READ:
+		return NVME_IO_READ;
+	case COMPARE:
+	case MISCOMPARE:
+		return NVME_IO_COMPARE;
+	case VERIFY:
+		return NVME_IO_VERIFY;
+	case WRITE:
+		return NVME_IO_WRITE;
+	default:
+		return NVME_IO_WRITE_ZEROES;
+	}
+}
+
 static void submit_io(void)
 {
-	static const enum kind kinds[] = { READ, READ, WRITE, WRITE, WRITE, ZEROES, FLUSH };
+	static const enum kind kinds[] = { READ,  READ,	 COMPARE, MISCOMPARE, VERIFY, WRITE,
+					   WRITE, WRITE, ZEROES,  TRIM,	      FLUSH };
 	enum kind kind = kinds[choose(ARRAY_SIZE(kinds))];
 	unsigned lba = choose(LBAS), sqid = 1 + choose(model.q3 == Q3_BOTH ? 3 : 2);
 	struct nvme_command sqe;
@@ -289,17 +331,20 @@ static void submit_io(void)
 		copy_from(command, (lba + 7) % LBAS);
 		return;
 	}
-	if (kind == WRITE) {
+	if (kind == TRIM) {
+		trim(command);
+		return;
+	}
+	if (kind == COMPARE || kind == MISCOMPARE) {
+		fill_for_compare(command);
+	} else if (kind == WRITE) {
 		command->value = ++model.last_value << 8 | lba;
 		fill(data_of(command), command->value);
 	} else if (kind == ZEROES) {
 		command->value = 0;
 	}
-	sqe = machine_rw(kind == READ	 ? NVME_IO_READ
-			 : kind == WRITE ? NVME_IO_WRITE
-					 : NVME_IO_WRITE_ZEROES,
-			 lba, 1, command->iova, 0);
-	if (lba % 3 == 0)
+	sqe = machine_rw(opcode_of(kind), lba, 1, command->iova, 0);
+	if (lba % 3 == 0 && kind != VERIFY)
 		use_sgl(command, &sqe);
 	submit(command, sqe);
 }
@@ -427,6 +472,8 @@ static void completed(struct command *command, const struct machine_completion *
 
 	if (command->kind == WRONG_QUEUE)
 		assert_status(*completion, NVME_INVALID_QUEUE_ID);
+	else if (command->kind == MISCOMPARE)
+		assert_status(*completion, NVME_COMPARE_FAILURE);
 	else
 		assert_status(*completion, 0);
 	switch (command->kind) {
@@ -438,6 +485,7 @@ static void completed(struct command *command, const struct machine_completion *
 		/* fall through */
 	case WRITE:
 	case ZEROES:
+	case TRIM:
 		model.lbas[command->lba] = command->value;
 		assert_true(disk_holds(command->lba, command->value));
 		break;
