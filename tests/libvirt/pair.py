@@ -26,8 +26,9 @@ STOP_LOAD = '''for i in $(seq 60); do killall -INT fio; sleep 0.5; [ -e /tmp/loa
 [ -e /tmp/load.status ] || killall -9 fio'''
 
 # What is read into memory again and again has to be there when it is looked at, wherever the guest is by then: the pages
-# of the block cache are written by the controller and by nobody else.
-READER = '''want=$(md5sum < DISK); rounds=0
+# of the block cache are written by the controller and by nobody else, and are there as long as somebody has the disk open.
+READER = '''exec 9< DISK
+want=$(md5sum < DISK); rounds=0
 while [ ! -e /tmp/reader.stop ]; do
 	echo 1 > /proc/sys/vm/drop_caches
 	cat DISK > /dev/null
