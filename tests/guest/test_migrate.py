@@ -36,7 +36,8 @@ def controller(number, queues=2, parked=False):
 class Side:
     """A keeper and the QEMU that it serves."""
 
-    def __init__(self, host, name, machine='q35', controllers=1, incoming=None, wait=True, queues=2, memory=256, disks=None):
+    def __init__(self, host, name, machine='q35', controllers=1, incoming=None, wait=True, queues=2, memory=256, disks=None,
+                 kernel=True, faults=None):
         self.host, self.name, self.uuid = host, name, UUIDS[name[0]]
         self.run = f'/run/virtnvme/{self.uuid}'
         self.config = {
@@ -44,11 +45,11 @@ class Side:
             'controller_program': '/usr/libexec/virtnvme/virtnvme-controller', 'controller_user': 'virtnvme', 'log_level': 7,
             'incoming': incoming is not None,
             'controllers': disks or [controller(n, queues) for n in range(controllers)]}
-        done = host.run(['python3', '-c', START], input=json.dumps(self.config))
+        done = host.run(['python3', '-c', START], input=json.dumps(self.config), env={'VIRTNVME_FAULTS': faults} if faults else {})
         assert json.loads(done.stdout) == {'result': {}}, done.stdout
         more = ['-S', '-incoming', incoming] if incoming else []
         self.guest = QemuGuest(host, name=name, machine=machine, memory=memory, extra_args=self.devices(machine) + more,
-                               wait=not incoming and wait)
+                               wait=not incoming and wait and kernel, kernel=kernel)
         self.qmp = self.guest.qmp
         self.capabilities('events')
         self.permitted = 0

@@ -19,6 +19,7 @@ from test_migrate import log_of, make_known, pair, traveller, whole   # noqa: F4
 MIGRATIONS = int(os.environ.get('VIRTNVME_MIGRATIONS', '20'))
 FAILURES = int(os.environ.get('VIRTNVME_FAILURES', '30'))
 DOWNTIMES = int(os.environ.get('VIRTNVME_DOWNTIMES', '10'))
+ADDED_MAX = 20      # ms
 
 
 def downtime(vhost, name):
@@ -238,4 +239,9 @@ def test_added_downtime(pair):          # noqa: F811
             vhost.remove('disk')
     for name, values in found.items():
         print(f"{name}: median {middle(values):.1f} ms, of {' '.join(f'{v:.0f}' for v in sorted(values))}")
-    print(f"added: {middle(found['with']) - middle(found['without']):.1f} ms")
+    added = middle(found['with']) - middle(found['without'])
+    print(f'added: {added:.1f} ms')
+    low, _, high = statistics.quantiles(found['without'], n=4)
+    if high - low > ADDED_MAX:
+        pytest.skip(f'this machine is too busy to tell: half of the migrations without a disk took {low:.0f} to {high:.0f} ms')
+    assert added <= ADDED_MAX
