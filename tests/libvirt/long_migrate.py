@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The long form, run by long-migrate: many migrations, many failures, many vectors, TLS, and how long the guest stands still."""
+import errno
 import itertools
 import os
 import random
@@ -10,16 +11,26 @@ import time
 
 import pytest
 
+from lab.faults import Faults
 from lab.guest import LibvirtGuest
 from lab.tick import Ticks, serial_xml
-from libvirt_host import controller_xml, devices_xml, disk_xml
+from libvirt_host import IMAGES, controller_xml, devices_xml, disk_xml
 from pair import LOADED, SHARED, Traveller, slow_migration
-from test_migrate import log_of, make_known, pair, traveller, whole   # noqa: F401 pylint: disable=unused-import
+from test_migrate import log_of, make_known, pair, start_traveller, whole   # noqa: F401 pylint: disable=unused-import
 
 MIGRATIONS = int(os.environ.get('VIRTNVME_MIGRATIONS', '20'))
 FAILURES = int(os.environ.get('VIRTNVME_FAILURES', '30'))
 DOWNTIMES = int(os.environ.get('VIRTNVME_DOWNTIMES', '10'))
 ADDED_MAX = 20      # ms
+
+
+@pytest.fixture(scope='module')
+def traveller(pair):    # noqa: F811
+    """As usual, but its storage can be made to fail: `faults` is a list of what does so on hosts a and b."""
+    faults = [Faults.make(one.host.path(f'{IMAGES}/load.raw.control'), capacity=LOADED << 20) for one in pair.both]
+    one = start_traveller(pair)
+    one.faults = faults
+    return one
 
 
 def downtime(vhost, name):
@@ -29,7 +40,7 @@ def downtime(vhost, name):
     return int(found.group(1)) if found else None
 
 
-def test_many_in_a_row(traveller):      # noqa: F811
+def test_many_in_a_row(traveller):
     with traveller.load(), traveller.reader():
         for turn in range(MIGRATIONS):
             traveller.migrate('--live')
@@ -38,63 +49,82 @@ def test_many_in_a_row(traveller):      # noqa: F811
             traveller.settle()
 
 
-def test_many_saves(traveller):         # noqa: F811
-    """One of them restored by a daemon and a keeper that were started anew."""
+PROGRAMS = '/usr/sbin/virtnvmed /usr/bin/virt-nvme /usr/libexec/virtnvme/*'
+
+
+def reinstall(vhost):
+    """As a package manager does it: other files under the same names, and the daemon started anew."""
+    def files():
+        return vhost.host.run(f'stat -c "%n %i" {PROGRAMS}').stdout
+    before = files()
+    vhost.stop_daemon()
+    vhost.host.run(f'for file in {PROGRAMS}; do cp -a $file $file.new && mv $file.new $file || exit 1; done')
+    vhost.start_daemon()
+    vhost.host.wait_for(vhost.connected, 'the connection to libvirt')
+    assert not set(before.splitlines()) & set(files().splitlines())
+
+
+def test_many_saves(traveller):
+    """To a file and to libvirt's own, in turn; two of them are restored by a product that was installed meanwhile."""
+    name, file = traveller.name, '/root/traveller.save'
+    # Where it has only arrived it has no definition, and so no managed save.
+    traveller.at.virsh('define', traveller.at.write('/root/traveller.xml', traveller.at.virsh('dumpxml', '--inactive', name).stdout))
     with traveller.load(), traveller.reader():
         for turn in range(10):
-            traveller.at.virsh('save', traveller.name, '/root/traveller.save')
+            save, restore = (['managedsave', name], ['start', name]) if turn % 2 else (['save', name, file], ['restore', file])
+            traveller.at.virsh(*save)
             traveller.guest.agent.close()
-            if turn == 5:
-                traveller.at.restart_daemon()
-            traveller.at.virsh('restore', '/root/traveller.save')
+            if turn in (4, 5):
+                reinstall(traveller.at)
+            traveller.at.virsh(*restore)
             traveller.still_works()
             traveller.settle()
 
 
 #
-# Failures, in turn; each leaves the guest where it was
+# Failures, in turn; each leaves the guest where it was. What a failure returns is done when the migration has ended.
 #
 
-def kill_keeper_there(traveller):       # noqa: F811
+def kill_keeper_there(traveller):
     traveller.destination.host.run('kill -9 $(pidof virtnvme-keeper)')
     traveller.at.virsh('migrate-setspeed', traveller.name, '1000')
 
 
-def kill_controller_there(traveller):   # noqa: F811
+def kill_controller_there(traveller):
     """The keeper over there starts another one: this one may well succeed."""
     traveller.destination.host.run('kill -9 $(pidof virtnvme-controller)')
     traveller.at.virsh('domjobabort', traveller.name)
 
 
-def kill_qemu_there(traveller):         # noqa: F811
+def kill_qemu_there(traveller):
     traveller.destination.host.run('kill -9 $(pidof qemu-system-x86_64)')
 
 
-def abort(traveller):                   # noqa: F811
+def abort(traveller):
     traveller.at.virsh('domjobabort', traveller.name)
 
 
-def abort_late(traveller):              # noqa: F811
+def abort_late(traveller):
     """Around the moment of the switch-over: it may win or lose."""
     traveller.at.virsh('migrate-setspeed', traveller.name, '1000')
     time.sleep(random.uniform(0, 0.5))
     traveller.at.virsh('domjobabort', traveller.name, check=False)
 
 
-def kill_keeper_late(traveller):        # noqa: F811
+def kill_keeper_late(traveller):
     there = traveller.destination.host
     traveller.at.virsh('migrate-setspeed', traveller.name, '1000')
     time.sleep(random.uniform(0, 0.3))
     there.run('kill -9 $(pidof virtnvme-keeper)', check=False)
 
 
-def stop_daemon_here(traveller):        # noqa: F811
+def stop_daemon_here(traveller):
     """It has given its permit already: this one goes through, or not at all."""
     traveller.at.restart_daemon(9)
     traveller.at.virsh('domjobabort', traveller.name)
 
 
-def cut_network(traveller):             # noqa: F811
+def cut_network(traveller):
     there = traveller.destination.host
     there.run('ip link set eth0 down')
     try:
@@ -104,25 +134,60 @@ def cut_network(traveller):             # noqa: F811
         there.run('ip link set eth0 up')
 
 
-FAILURE_KINDS = [kill_keeper_there, kill_qemu_there, abort, abort_late, stop_daemon_here, kill_controller_there, cut_network]
+def faults_here(traveller):
+    return traveller.faults[traveller.pair.both.index(traveller.at)]
+
+
+def fail_sync(traveller):
+    """What is in the storage's cache cannot be made durable: then it is not handed over."""
+    faults = faults_here(traveller)
+    faults.flush.fail(errno.EIO)
+    traveller.at.virsh('migrate-setspeed', traveller.name, '1000')
+
+    def mend(done):
+        assert done.returncode != 0
+        assert faults.flush.failed
+        assert 'cannot synchronise an image' in log_of(traveller.at, traveller.name)
+        faults.clear()
+    return mend
+
+
+def hang_storage(traveller):
+    """What is at the storage does not come back in time."""
+    faults = faults_here(traveller)
+    faults.write.hang()
+    traveller.at.host.wait_for(lambda: faults.write.held, 'a write')
+    traveller.at.virsh('migrate-setspeed', traveller.name, '1000')
+
+    def mend(done):
+        assert done.returncode != 0
+        faults.clear()
+    return mend
+
+
+FAILURE_KINDS = [kill_keeper_there, kill_qemu_there, abort, abort_late, stop_daemon_here, kill_controller_there, cut_network,
+                 kill_keeper_late, fail_sync, hang_storage]
 
 
 @pytest.mark.parametrize('turn, fail', list(zip(range(FAILURES), itertools.cycle(FAILURE_KINDS))),
                          ids=lambda value: getattr(value, '__name__', str(value)))
-def test_failures(traveller, turn, fail):       # noqa: F811
+def test_failures(traveller, turn, fail):       # pylint: disable=unused-argument
     with traveller.load(), traveller.reader():
         with slow_migration(traveller) as migration:
-            fail(traveller)
+            ended = fail(traveller)
             migration.join(120)
+        if ended:
+            ended(migration.done)
         if migration.done.returncode == 0:
             traveller.moved()
         traveller.settle()
         traveller.still_works()
+    assert traveller.state() == 'running'
     other = traveller.destination
     other.host.wait_for(lambda: not other.traces(traveller.uuid), 'the end of the other side', 30)
 
 
-def test_tls(traveller, tmp_path):      # noqa: F811
+def test_tls(traveller, tmp_path):
     """QEMU's own encryption; the certificates are of this test."""
     def openssl(*args):
         subprocess.run(['openssl', *args], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -41,15 +41,19 @@ def make_known(pair, name='known.raw', size=KNOWN):
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 
-@pytest.fixture(scope='module')
-def traveller(pair):
-    """A running guest, for all tests that leave it running, on whatever host."""
+def start_traveller(pair):
     make_known(pair)
     guest = pair.a.define('traveller', devices_xml(controller_xml(
         0, disk_xml('nvme0n1', f'{SHARED}/load.raw', capacity=LOADED),
         disk_xml('nvme0n2', f'{SHARED}/known.raw'), attributes="queues='2'")), vcpus=2, memory=256)
     guest.start()
     return Traveller(pair, guest, pair.a)
+
+
+@pytest.fixture(scope='module')
+def traveller(pair):
+    """A running guest, for all tests that leave it running, on whatever host."""
+    return start_traveller(pair)
 
 
 @pytest.fixture(autouse=True)
@@ -193,7 +197,9 @@ def test_a_saved_image_is_moved(traveller):
 def test_a_dump_changes_nothing(traveller):
     with traveller.load():
         for flags in (['--live'], ['--memory-only']):
-            traveller.at.virsh('dump', traveller.name, '/root/core', *flags)
+            done = traveller.at.virsh('dump', traveller.name, '/root/core', *flags, check=False)
+            # The newest libvirt has no dump by migration any more.
+            assert done.returncode == 0 or flags == ['--live'] and 'unsupported flags' in done.stderr, done.stderr
             traveller.still_works()
     traveller.at.host.run('rm -f /root/core')
 
