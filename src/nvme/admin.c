@@ -6,13 +6,15 @@
 #include "nvme/controller-private.h"
 #include "nvme/doorbell.h"
 #include "nvme/features.h"
+#include "nvme/format.h"
 #include "nvme/identify.h"
 #include "nvme/log-pages.h"
 
 static const struct {
 	uint8_t opcode;
-	uint8_t effects;
+	uint32_t effects;
 	void (*execute)(struct nvme_request *request);
+	nvme_status (*judge)(struct nvme_request *request); /* before its namespace is ready */
 } commands[] = {
 	{ NVME_ADMIN_DELETE_SQ, NVME_SUPPORTED, nvme_admin_delete_sq },
 	{ NVME_ADMIN_CREATE_SQ, NVME_SUPPORTED, nvme_admin_create_sq },
@@ -25,6 +27,8 @@ static const struct {
 	{ NVME_ADMIN_GET_FEATURE, NVME_SUPPORTED, nvme_features_get },
 	{ NVME_ADMIN_ASYNC_EVENT, NVME_SUPPORTED, nvme_async_event_request },
 	{ NVME_ADMIN_DOORBELL_BUFFER, NVME_SUPPORTED, nvme_doorbell_config },
+	{ NVME_ADMIN_FORMAT, NVME_SUPPORTED | NVME_EFFECT_CONTENT | NVME_EFFECT_ALONE, nvme_format,
+	  nvme_format_judge },
 };
 
 nvme_status nvme_admin_parse(struct nvme_request *request)
@@ -34,7 +38,7 @@ nvme_status nvme_admin_parse(struct nvme_request *request)
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (commands[i].opcode == request->command.opcode) {
 			request->execute = commands[i].execute;
-			return 0;
+			return commands[i].judge ? commands[i].judge(request) : 0;
 		}
 	}
 	return NVME_INVALID_OPCODE | NVME_DNR;

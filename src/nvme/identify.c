@@ -54,7 +54,8 @@ static void identify_controller(const struct nvme_controller *ctrl,
 	id->oaes = NVME_OAES_NAMESPACE;
 	id->ctratt = NVME_CTRATT_HOST_ID;
 	id->cntrltype = NVME_CNTRLTYPE_IO;
-	id->oacs = NVME_OACS_DOORBELL_BUFFER;
+	id->oacs = NVME_OACS_DOORBELL_BUFFER | NVME_OACS_FORMAT;
+	id->fna = NVME_FNA_NOT_ALL;
 	id->acl = 3;
 	id->aerl = NVME_MAX_ASYNC_EVENTS - 1;
 	id->frmw = NVME_FRMW_SLOTS(1) | NVME_FRMW_SLOT1_READ_ONLY;

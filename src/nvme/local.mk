@@ -13,6 +13,7 @@ src_libnvme_a_SOURCES = \
 	src/nvme/dataset.c src/nvme/dataset.h \
 	src/nvme/doorbell.c src/nvme/doorbell.h \
 	src/nvme/features.c src/nvme/features.h \
+	src/nvme/format.c src/nvme/format.h \
 	src/nvme/hold.c src/nvme/hold.h \
 	src/nvme/freeze.c \
 	src/nvme/host.h \

@@ -95,10 +95,11 @@ struct nvme_request *nvme_request_new(struct nvme_sq *sq)
 	return request;
 }
 
-/* Admin commands are not counted: they are over at once, or go from worker to worker by calls. */
+/* Admin commands without a namespace are not counted: they are over at once, or go from worker to
+ * worker by calls. */
 static void set_executing(struct nvme_request *request, bool executing)
 {
-	if (request->executing == executing || !request->sq->id)
+	if (request->executing == executing || (!request->sq->id && !request->ns))
 		return;
 	request->executing = executing;
 	if (executing)

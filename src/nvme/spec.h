@@ -73,6 +73,7 @@
 #define NVME_ADMIN_GET_FEATURE	   0x0a
 #define NVME_ADMIN_ASYNC_EVENT	   0x0c
 #define NVME_ADMIN_DOORBELL_BUFFER 0x7c
+#define NVME_ADMIN_FORMAT	   0x80
 
 /* I/O commands, section 6 */
 #define NVME_IO_FLUSH		   0x00
@@ -117,6 +118,7 @@ enum {
 	NVME_ASYNC_EVENT_LIMIT = 0x105,
 	NVME_INVALID_VECTOR = 0x108,
 	NVME_INVALID_LOG_PAGE = 0x109,
+	NVME_INVALID_FORMAT = 0x10a,
 	NVME_INVALID_QUEUE_DELETION = 0x10c,
 	NVME_FEATURE_NOT_SAVEABLE = 0x10d,
 	NVME_FEATURE_NOT_CHANGEABLE = 0x10e,
@@ -220,6 +222,12 @@ _Static_assert(sizeof(struct nvme_copy_range) == 32, "format 0");
 #define NVME_ABORT_CID(cdw10) ((cdw10) >> 16)
 #define NVME_NOT_ABORTED      1 /* result */
 
+/* Format NVM, section 5.23: cdw10 */
+#define NVME_FORMAT_LBAF	 0x300fu /* number of the LBA format */
+#define NVME_FORMAT_PROTECTION	 0x00e0u
+#define NVME_FORMAT_ERASE(cdw10) (((cdw10) >> 9) & 7)
+#define NVME_FORMAT_USER_DATA	 1
+
 /* Features, section 5.21.1 */
 enum {
 	NVME_FEATURE_ARBITRATION = 0x01,
@@ -258,6 +266,7 @@ enum {
 
 #define NVME_SUPPORTED	       (1u << 0)  /* an entry of pages 00h, 05h and 12h */
 #define NVME_EFFECT_CONTENT    (1u << 1)  /* page 05h: blocks may change; 12h: user data */
+#define NVME_EFFECT_ALONE      (1u << 16) /* 05h: no other command to the namespace meanwhile */
 #define NVME_EFFECT_CAPABILITY (1u << 4)  /* 05h, 12h: what the controller can do may change */
 #define NVME_SCOPE_CONTROLLER  (1u << 21) /* 12h */
 
@@ -443,6 +452,8 @@ _Static_assert(offsetof(struct nvme_identify_controller, sqes) == 512, "figure 2
 _Static_assert(offsetof(struct nvme_identify_controller, subnqn) == 768, "figure 251");
 _Static_assert(offsetof(struct nvme_identify_controller, psd) == 2048, "figure 251");
 
+#define NVME_OACS_FORMAT	   (1u << 1)
+#define NVME_FNA_NOT_ALL	   (1u << 3) /* 2.0: not all namespaces at once */
 #define NVME_OACS_DOORBELL_BUFFER  (1u << 8)
 #define NVME_OAES_NAMESPACE	   (1u << 8)
 #define NVME_CNTRLTYPE_IO	   1

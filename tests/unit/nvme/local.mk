@@ -6,6 +6,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-copy \
 	tests/unit/nvme/test-crash \
 	tests/unit/nvme/test-data-pointer \
+	tests/unit/nvme/test-format \
 	tests/unit/nvme/test-hold \
 	tests/unit/nvme/test-doorbell \
 	tests/unit/nvme/test-io \
@@ -51,6 +52,8 @@ tests_unit_nvme_test_compare_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_compare_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_data_pointer_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_data_pointer_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_format_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_format_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_hold_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_hold_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_doorbell_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -34,7 +34,7 @@ static void identify_controller(void **state)
 	assert_int_not_equal(id->wctemp, 0);
 	assert_int_not_equal(id->cctemp, 0);
 	assert_int_equal(id->sgls, 0x50001);
-	assert_int_equal(id->oacs, 1 << 8);
+	assert_int_equal(id->oacs, 1 << 8 | 1 << 1);
 	assert_int_equal(id->fuses, 0);
 	assert_string_equal(id->subnqn, "nqn.2014-08.org.nvmexpress:uuid:"
 					"01020300-0000-0000-0000-000000000000");
@@ -124,7 +124,7 @@ static void identify_refuses_the_rest(void **state)
 static void unknown_commands_are_refused(void **state)
 {
 	struct machine *machine = *state;
-	static const uint8_t known[] = { 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 0x7c };
+	static const uint8_t known[] = { 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 0x7c, 0x80 };
 
 	for (unsigned opcode = 0; opcode < 256; opcode++)
 		if (!memchr(known, opcode, sizeof(known)))

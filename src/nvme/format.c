@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Theory of operation
+ *
+ * A format is an erasure: there is one LBA format, and whether user data is to be erased or may be
+ * lost, it is zeroes afterwards, which gives its space back where the image can. One piece after
+ * another: request->block is each piece's in turn. It holds its namespace and counts as executing, so
+ * a freeze waits for the piece in hand; the rest waits for the thaw and begins again, as a successor
+ * does. Nothing of the guest's may be written there meanwhile, and what is zeroes already costs little.
+ */
+#include "nvme/format.h"
+
+#include <errno.h>
+
+#include "nvme/controller-private.h"
+#include "nvme/hold.h"
+#include "nvme/io.h"
+
+#define PIECE (64ULL << 20)
+
+static void erase(struct nvme_request *request, uint64_t offset);
+
+static void piece_erased(struct block_request *block, int result)
+{
+	struct nvme_request *request = container_of(block, struct nvme_request, block);
+
+	if (result < 0 && nvme_hold(request, result))
+		return;
+	if (result < 0 || !request->sq->live)
+		nvme_request_complete(request, nvme_io_result(request, result));
+	else if (nvme_controller_rests(request->worker->ctrl))
+		nvme_request_wait(request, &request->worker->gated);
+	else
+		erase(request, block->offset + block->bytes);
+}
+
+/* A backend that needs no wait calls back from inside submit: as deep as there are pieces. */
+static void erase(struct nvme_request *request, uint64_t offset)
+{
+	uint64_t end = READ_ONCE(request->ns->blocks) << request->ns->block_shift;
+
+	if (offset >= end) {
+		nvme_request_complete(request, NVME_SUCCESS);
+		return;
+	}
+	request->block = (struct block_request){
+		.op = BLOCK_WRITE_ZEROES,
+		.flags = BLOCK_FUA,
+		.offset = offset,
+		.bytes = MIN(end - offset, PIECE),
+		.done = piece_erased,
+	};
+	nvme_io_submit(request);
+}
+
+void nvme_format(struct nvme_request *request)
+{
+	erase(request, 0);
+}
+
+nvme_status nvme_format_judge(struct nvme_request *request)
+{
+	uint32_t cdw10 = request->command.cdw10;
+	nvme_status status;
+
+	/* Identify says that one command formats one namespace. */
+	if (request->command.nsid == NVME_NSID_ALL)
+		return nvme_invalid_field(request, nsid);
+	status = nvme_io_hold_namespace(request);
+	if (status)
+		return status;
+	if (cdw10 & (NVME_FORMAT_LBAF | NVME_FORMAT_PROTECTION))
+		return NVME_INVALID_FORMAT | NVME_DNR;
+	if (NVME_FORMAT_ERASE(cdw10) > NVME_FORMAT_USER_DATA)
+		return nvme_request_invalid_field(request,
+						  offsetof(struct nvme_command, cdw10) + 1);
+	if (request->ns->read_only)
+		return NVME_WRITE_PROTECTED | NVME_DNR;
+	return 0;
+}
