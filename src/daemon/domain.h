@@ -94,7 +94,8 @@ int domain_check_source(struct domain *domain, const struct source *source, stru
  * domain_expect_incoming() - a guest is about to arrive: its next start is not a cold one
  *
  * libvirt says so in one hook, `migrate` or `restore`, and starts in the next, `prepare`, within the
- * same call. What it gives up in between leaves no trace, so the mark does not outlive a minute.
+ * same call. What it gives up in between leaves no trace, so the mark does not outlive a minute, and
+ * `prepare` looks for more than the mark.
  */
 void domain_expect_incoming(struct domain *domain);
 

@@ -57,8 +57,8 @@ static bool wait_persistent(const struct hook *hook)
 	return false;
 }
 
-static int judge_block(const struct hook *hook, const struct rewrite_options *options,
-		       struct error **errp)
+static int judge_block(struct hook *hook, const struct rewrite_options *options,
+		       const struct metadata *metadata, struct error **errp)
 {
 	struct domain_xml_check check = {};
 	int r;
@@ -68,6 +68,10 @@ static int judge_block(const struct hook *hook, const struct rewrite_options *op
 		return r;
 	if (check.detail)
 		log_info("%s: %s", hook->name, check.detail);
+	/* What the filter has let through has a record. So the guest that was to arrive has not come
+	 * so far, and this is another start. */
+	if (hook->incoming && check.block == DOMAIN_XML_BLOCK_OK && !metadata_has_live(metadata))
+		hook->incoming = false;
 	if (hook->incoming && check.block == DOMAIN_XML_BLOCK_ABSENT)
 		check.block = DOMAIN_XML_BLOCK_STALE;
 	switch (check.block) {
@@ -136,12 +140,11 @@ static int clear_old_keeper(const struct hook *hook, struct error **errp)
 	return keeper_stop(hook->domain->uuid, errp);
 }
 
-static int prepare(const struct hook *hook, struct error **errp)
+static int prepare(struct hook *hook, struct error **errp)
 {
 	struct keeper_config_domain config_domain = {
 		.uuid = hook->domain->uuid,
 		.name = hook->name,
-		.incoming = hook->incoming,
 	};
 	_cleanup_metadata_ struct metadata *metadata = NULL;
 	_cleanup_json_ struct json_object *config = NULL;
@@ -153,7 +156,7 @@ static int prepare(const struct hook *hook, struct error **errp)
 	if (r == 0)
 		r = probe_rewrite_options(hook->xml, metadata->controller_count, &options, errp);
 	if (r == 0)
-		r = judge_block(hook, &options, errp);
+		r = judge_block(hook, &options, metadata, errp);
 	if (r < 0 || !metadata->controller_count)
 		return r;
 	r = hugepages_check(hook->info, errp);
@@ -163,6 +166,7 @@ static int prepare(const struct hook *hook, struct error **errp)
 		return r;
 
 	domain_starting(hook->domain);
+	config_domain.incoming = hook->incoming;
 	find_owner(hook, &config_domain.uid, &config_domain.gid);
 	config = keeper_config(&config_domain, metadata, &sources, errp);
 	if (!config)

@@ -1,5 +1,6 @@
 noinst_LIBRARIES += src/libdomain-xml.a
 src_libdomain_xml_a_SOURCES = \
+	src/domain-xml/arrival.c src/domain-xml/arrival.h \
 	src/domain-xml/attach.c src/domain-xml/attach.h \
 	src/domain-xml/boot.c src/domain-xml/boot.h \
 	src/domain-xml/commandline.c src/domain-xml/commandline.h \

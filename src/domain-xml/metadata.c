@@ -85,6 +85,16 @@ bool metadata_controller_failed(const struct metadata_controller *controller)
 	return controller->disk_count != 0;
 }
 
+bool metadata_has_live(const struct metadata *metadata)
+{
+	size_t i;
+
+	for (i = 0; i < metadata->controller_count; i++)
+		if (metadata->controllers[i].live.bus[0])
+			return true;
+	return false;
+}
+
 struct metadata_disk *metadata_disk(const struct metadata *metadata, unsigned index, unsigned nsid)
 {
 	struct metadata_controller *controller = metadata_controller(metadata, index);

@@ -179,6 +179,9 @@ struct metadata_controller *metadata_controller(const struct metadata *metadata,
 /** metadata_controller_failed() - it has disks, and all of them have failed: it waits for the user */
 bool metadata_controller_failed(const struct metadata_controller *controller);
 
+/** metadata_has_live() - does it say where a controller is in the guest? Only what runs does. */
+bool metadata_has_live(const struct metadata *metadata);
+
 /** metadata_disk() - by controller and nsid; NULL when there is none. Valid until one is added or
  * removed. */
 struct metadata_disk *metadata_disk(const struct metadata *metadata, unsigned index, unsigned nsid);

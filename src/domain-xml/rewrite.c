@@ -7,6 +7,7 @@
 #include <uuid/uuid.h>
 
 #include "base/i18n.h"
+#include "domain-xml/arrival.h"
 #include "domain-xml/attach.h"
 #include "domain-xml/boot.h"
 #include "domain-xml/facts.h"
@@ -247,6 +248,20 @@ static int rewrite_block(struct work *work, struct error **errp)
 	return r < 0 ? error_set_errno(errp, -r, "XML") : 0;
 }
 
+/* Of a guest that comes from elsewhere, as its block has it now. */
+static int record_places(struct work *work, struct error **errp)
+{
+	_cleanup_commandline_ struct commandline commandline = { 0 };
+	struct layout layout;
+	int r = commandline_read(work->domain, &commandline);
+
+	if (r == 0) {
+		layout_read(&commandline, &layout);
+		r = arrival_record(work->devices, &layout, &work->changed);
+	}
+	return r < 0 ? error_set_errno(errp, -r, "XML") : 0;
+}
+
 static int write_record(struct work *work, const struct record *before, const struct record *after,
 			struct error **errp)
 {
@@ -290,7 +305,10 @@ static int rewrite(struct work *work, struct error **errp)
 		if (r < 0)
 			return r;
 	}
-	return rewrite_block(work, errp);
+	r = rewrite_block(work, errp);
+	if (r == 0 && work->options->mode == REWRITE_INCOMING && work->devices)
+		r = record_places(work, errp);
+	return r;
 }
 
 int rewrite_document(xmlDoc *doc, const struct rewrite_options *options, struct error **errp)
@@ -395,16 +413,6 @@ static bool names_another(const char *text, const char *uuid)
 	return false;
 }
 
-static bool has_live(const struct metadata *metadata)
-{
-	size_t i;
-
-	for (i = 0; i < metadata->controller_count; i++)
-		if (metadata->controllers[i].live.bus[0])
-			return true;
-	return false;
-}
-
 static int judge_block(const struct work *work, struct domain_xml_check *ret, struct error **errp)
 {
 	_cleanup_commandline_block_ struct commandline_block config = { .count = 0 };
@@ -434,7 +442,7 @@ static int judge_block(const struct work *work, struct domain_xml_check *ret, st
 		return 0;
 	}
 	/* What comes from another host has a live record, a configuration has none. */
-	if (has_live(work->metadata)) {
+	if (metadata_has_live(work->metadata)) {
 		r = compute_block(work, REWRITE_INCOMING, &commandline, &incoming, errp);
 		if (r < 0)
 			return r;

@@ -35,7 +35,8 @@ enum rewrite_mode {
 	REWRITE_CONFIG,
 	/* A domain that comes from elsewhere (`migrate begin`, `restore begin`): memory and boot
 	 * order are the other side's business; the block is made again for this host's QEMU, with
-	 * controllers, parked ones included, exactly where the live record says they are. */
+	 * controllers, parked ones included, exactly where the live record says they are, and the
+	 * record is completed (arrival.h). */
 	REWRITE_INCOMING,
 };
 

@@ -349,6 +349,35 @@ static void what_came_from_elsewhere_is_in_order(void **state)
 	assert_int_equal(check(out, &result), DOMAIN_XML_BLOCK_OK);
 }
 
+/* So that it can be told from one that boots, whoever saved it, and when. */
+static void what_comes_from_elsewhere_has_a_record(void **state)
+{
+	const struct rewrite_options incoming = { .mode = REWRITE_INCOMING };
+	static const char before[] = DOMAIN(NVME(DISK("0", "") DISK("1", "")), Q35, SHARED);
+	static const char after[] = DOMAIN(NVME(DISK("0", "")), Q35, SHARED);
+	_cleanup_free_ char *config = rewrite(before, NULL);
+	_cleanup_free_ char *wish = NULL, *out = NULL, *same = NULL;
+	_cleanup_metadata_ struct metadata *metadata = NULL;
+	const char *block = strstr(config, "<qemu:commandline");
+	struct domain_xml_check result;
+
+	assert_int_equal(metadata_parse_domain(config, strlen(config), &metadata, NULL), 0);
+	assert_false(metadata_has_live(metadata));
+	metadata_free(steal_pointer(metadata));
+	/* Saved at once, and one of its controllers is not wished any more. */
+	assert_true(asprintf(&wish, "%.*s%s", (int)(strstr(after, "</domain>") - after), after,
+			     block) > 0);
+	out = rewrite(wish, &incoming);
+	assert_int_equal(check(out, &result), DOMAIN_XML_BLOCK_OK);
+	assert_int_equal(metadata_parse_domain(out, strlen(out), &metadata, NULL), 0);
+	assert_int_equal(metadata->controller_count, 2);
+	assert_true(metadata_controller(metadata, 0)->live.bus[0]);
+	assert_false(metadata_controller(metadata, 0)->parked);
+	assert_true(metadata_controller(metadata, 1)->parked);
+	same = rewrite(out, &incoming);
+	assert_string_equal(same, out);
+}
+
 static void the_check_knows_who_boots(void **state)
 {
 	static const struct {
@@ -599,6 +628,7 @@ int main(void)
 		cmocka_unit_test(the_check_tells_what_is_wrong),
 		cmocka_unit_test(the_check_looks_for_places),
 		cmocka_unit_test(what_came_from_elsewhere_is_in_order),
+		cmocka_unit_test(what_comes_from_elsewhere_has_a_record),
 		cmocka_unit_test(the_check_knows_who_boots),
 		cmocka_unit_test(unmanage_leaves_what_was_there),
 		cmocka_unit_test(unmanage_takes_broken_metadata_away),
