@@ -17,8 +17,8 @@
  * For QEMU a migration, a save, a dump and a snapshot with memory are one thing. To the disks they
  * are not: a snapshot would go back to old memory with a newer disk, a migration needs the image on
  * the other host. Only libvirt knows which it is. So the keeper gives no state away before we have
- * told it, and what we do not see in time (an event lost, the daemon not there) fails, with the
- * guest going on.
+ * told it. An event that we did not hear (the daemon was not there) is made up for by reconcile.c;
+ * what we do not see in time fails, with the guest going on.
  *
  * The event comes from libvirt's event thread, which must not wait for libvirt; a worker asks. Which
  * of several migrations the answer is for, the keeper tells by QEMU's time of the event, which it

@@ -10,6 +10,7 @@
 #include "daemon/libvirt.h"
 #include "daemon/live.h"
 #include "daemon/loop.h"
+#include "daemon/permit.h"
 #include "daemon/pool.h"
 
 /*
@@ -20,7 +21,8 @@
  * events may be lost, doubled or late.
  *
  * While a guest comes or goes nothing is looked at: libvirt would have us wait for half a minute, and
- * there is nothing that may be changed. The keeper knows when that is over, so we ask it again.
+ * there is nothing that may be changed. The keeper knows when that is over, so we ask it again; and
+ * whether it still waits for a permit, whose event we have not heard then.
  *
  * A domain is looked at by one thread at a time; while it is, further marks are gathered into one
  * more look. Few threads: libvirtd serves five requests of a connection at a time.
@@ -63,10 +65,17 @@ static void stop_leftover(struct domain *domain, unsigned epoch)
 static bool comes_or_goes(struct domain *domain)
 {
 	_cleanup_json_ struct json_object *status = NULL;
+	struct json_object *awaits;
 
-	return keeper_call(domain->uuid, "status", NULL, &status, NULL) == 0 &&
-	       json_bool_or(json_child(status, "qemu", json_type_object), "connected", false) &&
-	       keeper_status_migrates(status);
+	if (keeper_call(domain->uuid, "status", NULL, &status, NULL) < 0 ||
+	    !json_bool_or(json_child(status, "qemu", json_type_object), "connected", false) ||
+	    !keeper_status_migrates(status))
+		return false;
+	awaits = json_child(status, "awaits_permit", json_type_object);
+	if (awaits)
+		permit_event(domain->uuid, json_u64_or(awaits, "seconds", 0),
+			     json_u64_or(awaits, "micros", 0));
+	return true;
 }
 
 static void look_at_definition(struct domain *domain, virDomainPtr dom, bool *ret_ours)

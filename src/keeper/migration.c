@@ -120,6 +120,14 @@ static void answer_calls(struct migration *migration, const struct error *err)
 
 static void begin(struct migration *migration)
 {
+	_cleanup_error_ struct error *err = NULL;
+
+	/* It has arrived a moment ago, and has not run. */
+	if (migration->running[MIGRATION_REPLAY]) {
+		error_set(&err, EAGAIN,
+			  _("QEMU's half of the NVMe controllers is not back yet; try again"));
+		set_problem(migration, err);
+	}
 	migration_start(migration, MIGRATION_ASK_QEMU);
 	migration->message_mode = true;
 	migration_start(migration, MIGRATION_MESSAGE_MODE_ON);
@@ -244,6 +252,12 @@ static bool is_permitted_now(const struct migration *migration)
 {
 	return migration->permit.seconds == migration->setup.seconds &&
 	       migration->permit.micros == migration->setup.micros;
+}
+
+bool migration_awaits_permit(const struct migration *migration, struct monitor_time *ret_when)
+{
+	*ret_when = migration->setup;
+	return migration->announced && !is_permitted_now(migration);
 }
 
 /* As far as it goes now. */

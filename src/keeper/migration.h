@@ -54,6 +54,9 @@ void migration_free(struct migration *migration);
 /** migration_permit() - the daemon's word; @permit is borrowed */
 void migration_permit(struct migration *migration, const struct migration_permit *permit);
 
+/** migration_awaits_permit() - is one announced that the daemon has said nothing about? Of when. */
+bool migration_awaits_permit(const struct migration *migration, struct monitor_time *ret_when);
+
 /** migration_event() - what QEMU's monitor says: a struct monitor_ops.event */
 void migration_event(struct migration *migration, const char *name, struct json_object *data,
 		     const struct monitor_time *when);

@@ -155,6 +155,7 @@ static struct json_object *describe(const struct keeper *keeper, struct json_obj
 {
 	struct json_object *json = json_object_new_object(), *part;
 	const struct device *device;
+	struct monitor_time setup;
 	bool connected = false;
 
 	json_add_string(json, "uuid", keeper->config.uuid);
@@ -169,6 +170,12 @@ static struct json_object *describe(const struct keeper *keeper, struct json_obj
 	json_add_bool(part, "monitor", keeper->monitor && monitor_connected(keeper->monitor));
 	json_add(json, "qemu", part);
 	json_add_string(json, "migration", migration_state_name(keeper->migration));
+	if (migration_awaits_permit(keeper->migration, &setup)) {
+		part = json_object_new_object();
+		json_add_u64(part, "seconds", setup.seconds);
+		json_add_u64(part, "micros", setup.micros);
+		json_add(json, "awaits_permit", part);
+	}
 	part = json_object_new_object();
 	json_add_u64(part, "pid", supervisor_pid(&keeper->supervisor));
 	json_add_u64(part, "generation", keeper->supervisor.generation);

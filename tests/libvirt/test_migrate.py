@@ -11,7 +11,7 @@ import pytest
 from lab.fixtures import log_directory
 from lab.host import Host
 from libvirt_host import IMAGES, controller_xml, devices_xml, disk_xml
-from pair import KNOWN, LOADED, SHARED, Pair, Traveller, slow_migration
+from pair import Background, KNOWN, LOADED, SHARED, Pair, Traveller, slow_migration
 from test_hotplug import wait_disk
 
 @pytest.fixture(scope='module')
@@ -150,6 +150,20 @@ def test_hotplug_after_a_migration(traveller):
         traveller.at.nvme('detach-disk', name, 'nvme1n1', '--live', '--remove-storage')
 
 
+def test_the_daemon_is_away_when_it_begins(traveller):
+    """It permits what it did not hear of as soon as it is back."""
+    source, name = traveller.at, traveller.name
+    with traveller.load():
+        source.stop_daemon()
+        with Background(source, *traveller.command('--live', '--bandwidth', '1')) as migration:
+            source.host.wait_for(lambda: 'Memory processed' in source.virsh('domjobinfo', name, check=False).stdout, 'the copying', 60)
+            source.start_daemon()
+            source.virsh('migrate-setspeed', name, '1000')
+            migration.join()
+        assert migration.done.returncode == 0, migration.done.stderr
+        traveller.moved()
+
+
 #
 # To a file and back
 #
@@ -171,6 +185,26 @@ def test_managed_save_and_start(traveller):
         traveller.at.virsh('managedsave', traveller.name)
         traveller.guest.agent.close()
         traveller.at.virsh('start', traveller.name)
+
+
+def test_a_restore_that_failed_is_no_arrival(pair):
+    """The start that comes next is one of the definition, with images created where they are missing."""
+    pair.a.define('again', devices_xml(controller_xml(0, disk_xml('nvme0n1', f'{SHARED}/again.raw', capacity=8))), memory=64, kernel=False)
+    hook = pair.a.host.path('/etc/libvirt/hooks/qemu.d/60-refuses')
+    try:
+        pair.a.virsh('start', 'again')
+        # A firmware that is at work has its interrupt line raised now and then, which is refused.
+        pair.a.host.wait_for(lambda: pair.a.virsh('save', 'again', '/root/again.save', check=False).returncode == 0, 'a save', 60)
+        hook.write_text('#!/bin/sh\n[ "$2" != restore ]\n')
+        hook.chmod(0o755)
+        assert pair.a.virsh('restore', '/root/again.save', check=False).returncode != 0
+        hook.unlink()
+        (pair.shared / 'again.raw').unlink()
+        pair.a.virsh('start', 'again')
+        assert pair.a.info('again')['keeper']['migration'] == 'none'
+    finally:
+        hook.unlink(missing_ok=True)
+        pair.a.remove('again')
 
 
 def test_a_saved_image_is_moved(traveller):

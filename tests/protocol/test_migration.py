@@ -282,6 +282,17 @@ def test_leaves_again_without_having_run(sides):
     assert third.driver.read(0, 512) == b'before..' * 64
 
 
+def test_says_what_it_waits_for(sides):
+    """A daemon that was not there when the migration began finds out, and can still permit it."""
+    source = sides(1).start().guest()
+    assert 'awaits_permit' not in source.keeper.call('status')
+    source.announce(permit=False)
+    awaits = source.keeper.call('status')['awaits_permit']
+    source.keeper.call('permit-migration', operation='migration', **awaits)
+    assert 'awaits_permit' not in source.keeper.call('status')
+    source.save(announced=True)
+
+
 def test_guest_is_faster_than_the_replay(sides):
     """It waits for its disks, and loses nothing."""
     source = sides(1).start().guest()

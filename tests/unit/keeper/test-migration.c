@@ -725,6 +725,22 @@ static void leaves_again_without_having_run(void **state)
 	assert_string_equal(news(), "ask on pci");
 }
 
+/* QEMU does not have what would be read of it. */
+static void does_not_leave_before_it_is_there(void **state)
+{
+	load_all();
+	done(MIGRATION_ADOPT);
+	status("completed");
+	status("setup");
+	done(MIGRATION_THAW);
+	done(MIGRATION_ASK_QEMU);
+	done(MIGRATION_MESSAGE_MODE_ON);
+	permit(NULL);
+	news();
+	assert_true(strstr(read_id(0)->error, "not back yet"));
+	assert_string_equal(news(), "no off");
+}
+
 #define OUTGOING(name) cmocka_unit_test_setup_teardown(name, begin, finish)
 #define INCOMING(name) cmocka_unit_test_setup_teardown(name, begin_incoming, finish)
 
@@ -764,6 +780,7 @@ int main(void)
 		INCOMING(gives_back_when_qemu_fails),
 		INCOMING(runs_without_a_state),
 		INCOMING(leaves_again_without_having_run),
+		INCOMING(does_not_leave_before_it_is_there),
 	};
 
 	log_open("test-migration", LOG_CRIT);
