@@ -6,9 +6,11 @@
 #include "base/log.h"
 #include "block/lock.h"
 
-/* How long to wait for a predecessor before asking again. */
+/* How long to wait for a predecessor before asking again: an eighth of what was waited so far, so
+ * that the guest waits for at most so much longer than it has to. */
 #define WAIT_MIN_USEC 500u
 #define WAIT_MAX_USEC 50000u
+#define WAIT_PART     8u
 
 static uint64_t hash_key(const uint8_t uuid[16], uint32_t nsid)
 {
@@ -48,8 +50,11 @@ static int try_again(sd_event_source *source, uint64_t usec, void *opaque)
 	struct generation_lock *lock = opaque;
 
 	if (try_lock(lock) == -EAGAIN) {
-		lock->wait_usec = MIN(2 * lock->wait_usec, (uint64_t)WAIT_MAX_USEC);
-		sd_event_source_set_time_relative(source, lock->wait_usec);
+		uint64_t wait = MAX(lock->waited_usec / WAIT_PART, (uint64_t)WAIT_MIN_USEC);
+
+		wait = MIN(wait, (uint64_t)WAIT_MAX_USEC);
+		lock->waited_usec += wait;
+		sd_event_source_set_time_relative(source, wait);
 		sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 		return 0;
 	}
@@ -66,9 +71,9 @@ bool generation_lock_take(struct generation_lock *lock)
 		return !lock->timer;
 	if (try_lock(lock) == 0)
 		return true;
-	lock->wait_usec = WAIT_MIN_USEC;
-	if (sd_event_add_time_relative(lock->event, &lock->timer, CLOCK_MONOTONIC, lock->wait_usec,
-				       1, try_again, lock) < 0)
+	lock->waited_usec = WAIT_MIN_USEC;
+	if (sd_event_add_time_relative(lock->event, &lock->timer, CLOCK_MONOTONIC, WAIT_MIN_USEC, 1,
+				       try_again, lock) < 0)
 		abort();
 	return false;
 }

@@ -22,7 +22,7 @@ struct generation_lock {
 	void *opaque;
 
 	bool held;
-	uint64_t wait_usec;
+	uint64_t waited_usec;
 	sd_event_source *timer; /* until it is held */
 };
 
