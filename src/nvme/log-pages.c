@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nvme/log-pages.h"
 
+#include <time.h>
+
 #include "nvme/admin.h"
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
@@ -73,6 +75,14 @@ static uint64_t data_units(uint64_t bytes)
 	return DIV_ROUND_UP(bytes, 512 * 1000);
 }
 
+/* The clock of this host, which need not be the one that it was powered on at. */
+static uint64_t hours_since(uint64_t then)
+{
+	uint64_t now = time(NULL);
+
+	return then && now > then ? (now - then) / 3600 : 0;
+}
+
 static void smart_page(struct nvme_controller *ctrl, void *page)
 {
 	const struct nvme_state *state = ctrl->state;
@@ -89,6 +99,7 @@ static void smart_page(struct nvme_controller *ctrl, void *page)
 	smart->host_reads.low = total.read_commands;
 	smart->host_writes.low = total.write_commands;
 	smart->power_cycles.low = state->power_cycles;
+	smart->power_on_hours.low = hours_since(state->powered_on);
 	smart->media_errors.low = READ_ONCE(state->media_errors);
 	smart->error_log_entries.low = READ_ONCE(state->error_count);
 }

@@ -2,6 +2,7 @@
 #include "nvme/state.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "base/i18n.h"
 #include "nvme/features.h"
@@ -12,6 +13,7 @@ void nvme_state_init(struct nvme_state *state)
 	state->version = NVME_STATE_VERSION;
 	state->size = sizeof(*state);
 	state->power_cycles = 1;
+	state->powered_on = time(NULL);
 	nvme_features_reset(&state->features);
 	/* Last: a predecessor's state without it is one that was never used. */
 	NVME_STORE(state->magic, NVME_STATE_MAGIC);

@@ -177,7 +177,7 @@ struct nvme_state {
 	uint64_t errors[NVME_ERROR_LOG_ENTRIES][8]; /* struct nvme_error_entry */
 	struct nvme_state_counters retired;	    /* of namespaces that are gone */
 	struct nvme_state_counters counters[NVME_MAX_WORKERS][NVME_MAX_NAMESPACES];
-	uint64_t padding[1];
+	uint64_t powered_on; /* CLOCK_REALTIME, seconds; 0: not known */
 
 	/* Of whole cache lines. */
 	struct nvme_state_hand hands[NVME_MAX_WORKERS];

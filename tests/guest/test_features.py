@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What Linux does with the optional commands: discard, write zeroes, shadow doorbells."""
+"""What Linux does with the optional commands: discard, write zeroes, copy, format, shadow doorbells."""
 import re
 from lab.guest import QemuGuest
 
@@ -46,6 +46,14 @@ def test_discarded_blocks_go_back_to_the_host(lab_host, serve, image):
         guest.check('rm /mnt/x/file && sync && fstrim /mnt/x')
         assert allocated() <= empty + 4
         guest.check(f'umount /mnt/x && e2fsck -fn {DEVICE}')
+
+        guest.check(f'dd if=/dev/urandom of={DEVICE} bs=4k count=2 oflag=direct')
+        guest.check(f'nvme copy {DEVICE} --namespace-id=1 --sdlba=2048 --slbs=8,0 --blocks=7,7')
+        guest.check(f'dd if={DEVICE} of=/tmp/all bs=4k count=2 iflag=direct; dd if={DEVICE} of=/tmp/copy bs=4k skip=256 count=2 iflag=direct')
+        guest.check('(tail -c 4096 /tmp/all; head -c 4096 /tmp/all) | cmp - /tmp/copy')
+        guest.check(f'nvme format {DEVICE} --namespace-id=1 --ses=1 --force')
+        assert allocated() == 0
+        assert guest.check(f'dd if={DEVICE} bs=1M count=2 iflag=direct 2>/dev/null | tr -d "\\0" | wc -c').strip() == '0'
         assert complaints(guest) == []
 
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "nvme/state.h"
 #include "tests/unit/nvme/machine.h"
 #include "tests/unit/test.h"
 
@@ -256,6 +257,26 @@ static void smart_log_counts(void **state)
 	assert_int_equal(smart->available_spare, 100);
 	assert_int_equal(smart->critical_warning, 0);
 	assert_int_equal(smart->power_cycles.low, 1);
+	assert_int_equal(smart->power_on_hours.low, 0);
+}
+
+static void smart_log_has_hours(void **state)
+{
+	struct machine *machine = *state;
+	struct nvme_state *of_controller = machine->state;
+	uint64_t page = machine_alloc(machine, 1);
+	const struct nvme_smart_log *smart = machine_at(machine, page);
+	const struct nvme_command get = machine_get_log(NVME_LOG_SMART, 512, 0, false, page);
+
+	of_controller->powered_on -= 30 * 3600;
+	machine_restart(machine, NULL);
+	machine_attach(machine, 1, machine_disk(machine));
+	assert_status(machine_execute(machine, 0, get), 0);
+	assert_int_equal(smart->power_on_hours.low, 30);
+	/* The clock was set, or is another host's. */
+	of_controller->powered_on += 100 * 3600;
+	assert_status(machine_execute(machine, 0, get), 0);
+	assert_int_equal(smart->power_on_hours.low, 0);
 }
 
 static void error_log_tells_where(void **state)
@@ -370,6 +391,7 @@ int main(void)
 		test(features_refuse_what_they_must),
 		test(number_of_queues_is_asked_first),
 		test(smart_log_counts),
+		test(smart_log_has_hours),
 		test(error_log_tells_where),
 		test(logs_have_offsets_and_lengths),
 		test(unknown_logs_are_refused),
