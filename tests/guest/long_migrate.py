@@ -60,13 +60,13 @@ FRESH = ('(sleep 100000 < /dev/nvme0n1 > /dev/null 2>&1 &); '
 CHECK = 'md5sum < /dev/nvme0n1'
 
 
-def known_disk(host, slow=False):
-    """Its md5. Slow: and the other end of its faults."""
+def known_disk(host):
+    """Its md5, and the other end of its faults."""
     path = host.path(f'{IMAGES}/disk0.raw')
     data = os.urandom(KNOWN << 20)
     path.write_bytes(data)
     control = host.path(f'{IMAGES}/disk0.raw.control')
-    return hashlib.md5(data).hexdigest(), Faults.make(control, capacity=len(data)) if slow else None
+    return hashlib.md5(data).hexdigest(), Faults.make(control, capacity=len(data))
 
 
 def what_the_guest_has(target):
@@ -77,57 +77,72 @@ def what_the_guest_has(target):
         return str(error)
 
 
-def read_while_it_is_copied(host):
-    """True when all is right that a guest reads into its memory while QEMU copies it."""
-    want, _ = known_disk(host)
-    side = Side(host, 'a0')
-    side.guest.check(FRESH)
-    target = Side(host, 'b1', incoming='defer')
-    uri = 'unix:/run/lab/memory.migrate'
-    target.qmp('migrate-incoming', uri=uri)
-    # It has been over the memory once, more or less, and does not end before all is read.
-    side.qmp('migrate-set-parameters', **{'max-bandwidth': 16 << 20, 'downtime-limit': 1})
-    side.qmp('migrate', uri=uri)
-    side.guest.check(f'sleep 3; for n in $(seq 0 {KNOWN - 1}); do dd if=/dev/nvme0n1 of=/dev/null bs=64k count=16 skip=$((16 * n)) 2>/dev/null || exit 1; '
-                     'usleep 50000; done', timeout=300)
-    assert side.status() == 'active'
-    side.qmp('migrate-set-parameters', **{'max-bandwidth': 1 << 30, 'downtime-limit': 300})
-    wait(lambda: side.status() in ('completed', 'failed'), 'the end of the migration')
-    assert side.status() == 'completed', side.log()
-    arrived(target)
-    side.end()
-    right = what_the_guest_has(target) == want
-    target.end()
-    return right
+# Not dd: each of its seeks waits for the others' reads. Linux does not lose patience.
+READERS = ('echo 600000 > /sys/block/nvme0n1/queue/io_timeout; '
+           f'fio --name=x --filename=/dev/nvme0n1 --readonly --rw=read --bs=64k --size=1M --numjobs={KNOWN} --offset_increment=1M '
+           '--thread --ioengine=psync --direct=0 --invalidate=0 > /tmp/fio.log 2>&1 &')
+READERS_END = 'for i in $(seq 600); do killall -0 fio 2>/dev/null || break; sleep 0.1; done'
+URI = 'unix:/run/lab/memory.migrate'
 
 
-def read_before_it_is_copied(host):
-    """The same for reads that take longer than the copying of the memory that they go to."""
-    want, faults = known_disk(host, slow=True)
+def begin(host):
+    """(md5 of the disk, its faults, the source, the target)"""
+    want, faults = known_disk(host)
     side = Side(host, 'a0', faults=IMAGES)
     side.guest.check(FRESH)
     target = Side(host, 'b1', incoming='defer', faults=IMAGES)
-    faults.read.hang()
-    # Not dd: each of its seeks waits for the others' reads.
-    side.guest.check('echo 600000 > /sys/block/nvme0n1/queue/io_timeout; '
-                     f'fio --name=x --filename=/dev/nvme0n1 --readonly --rw=read --bs=64k --size=1M --numjobs={KNOWN} --offset_increment=1M '
-                     '--thread --ioengine=psync --direct=0 --invalidate=0 > /tmp/fio.log 2>&1 &')
-    wait(lambda: faults.read.held >= 16, 'reads that hang')
-    uri = 'unix:/run/lab/memory.migrate'
-    target.qmp('migrate-incoming', uri=uri)
-    side.qmp('migrate-set-parameters', max_bandwidth=1 << 30)
-    side.qmp('migrate', uri=uri)
-    # QEMU says nothing more before the disks are at rest.
-    wait(lambda: any(event['event'] == 'STOP' for event in side.qmp.events), 'the switch-over')
-    faults.clear()
+    target.qmp('migrate-incoming', uri=URI)
+    return want, faults, side, target
+
+
+def end(side, target, want):
     wait(lambda: side.status() in ('completed', 'failed'), 'the end of the migration')
     assert side.status() == 'completed', side.log()
     arrived(target)
     side.end()
-    target.guest.exec('for i in $(seq 600); do killall -0 fio 2>/dev/null || break; sleep 0.1; done', timeout=120)
+    target.guest.exec(READERS_END, timeout=120)
     right = what_the_guest_has(target) == want
     target.end()
     return right
+
+
+def passes(side):
+    return max((event['data']['pass'] for event in side.qmp.events if event['event'] == 'MIGRATION_PASS'), default=0)
+
+
+def read_while_it_is_copied(host):
+    """True when all is right that a guest reads in message mode, into memory that has been copied since the guest has touched it."""
+    want, faults, side, target = begin(host)
+    # It does not end before all is read: something always changes.
+    side.guest.check('(while [ ! -e /tmp/still ]; do dd if=/dev/zero of=/tmp/changes bs=1M count=12 conv=notrunc; done > /dev/null 2>&1) &')
+    side.qmp('migrate-set-parameters', **{'max-bandwidth': 16 << 20, 'downtime-limit': 1})
+    side.qmp('migrate', uri=URI)
+    wait(lambda: passes(side) > 1, 'the second pass')
+    faults.read.hang()
+    side.guest.check(READERS)
+    wait(lambda: faults.read.held >= 16, 'reads that hang')
+    now = passes(side)
+    wait(lambda: passes(side) > now + 2, 'two passes more')
+    faults.clear()
+    side.guest.check(READERS_END, timeout=120)
+    assert side.status() == 'active'
+    side.guest.check('touch /tmp/still')
+    side.qmp('migrate-set-parameters', **{'max-bandwidth': 1 << 30, 'downtime-limit': 300})
+    return end(side, target, want)
+
+
+def read_before_it_is_copied(host):
+    """The same for reads that were begun before message mode and take longer than the copying."""
+    want, faults, side, target = begin(host)
+    faults.read.hang()
+    side.guest.check(READERS)
+    wait(lambda: faults.read.held >= 16, 'reads that hang')
+    side.qmp('migrate-set-parameters', **{'max-bandwidth': 1 << 30})
+    side.qmp('migrate', uri=URI)
+    # QEMU says nothing more before the disks are at rest.
+    wait(lambda: any(event['event'] == 'STOP' for event in side.qmp.events), 'the switch-over')
+    faults.clear()
+    return end(side, target, want)
 
 
 MESSAGE_MODE, OVERLAY = 'controller-message-mode-resolves', 'overlay-without-the-log'
@@ -261,11 +276,28 @@ SECONDS = 5
 CASES = [('randread', '4k'), ('randwrite', '4k'), ('read', '128k')]
 
 
+PROGRAMS = ['virtnvme-controller', 'virtnvme-keeper', 'qemu-system-x86_64']
+
+
+def processor_seconds(host):
+    """That each of the programs has used so far."""
+    used = dict.fromkeys(PROGRAMS, 0)
+    for pid, line in host.processes().items():
+        program = Path(line.split()[0]).name if line else ''
+        if program in used:
+            fields = Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()
+            used[program] += (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+    return used
+
+
 def fio(side, rw, bs):
-    """(I/Os a second, latency in the middle in microseconds)"""
+    """[I/Os a second, latency in the middle in microseconds, microseconds of the processor for one in each program]"""
+    before = processor_seconds(side.host)
     said = side.guest.check(FIO.format(rw=rw, bs=bs, seconds=SECONDS), timeout=120)
+    after = processor_seconds(side.host)
     job = json.loads(said[said.index('{'):])['jobs'][0]['write' if 'write' in rw else 'read']
-    return job['iops'], job['clat_ns']['percentile']['50.000000'] / 1e3
+    return [job['iops'], job['clat_ns']['percentile']['50.000000'] / 1e3] + \
+        [(after[program] - before[program]) * 1e6 / job['total_ios'] for program in PROGRAMS]
 
 
 def test_throughput(lab_host):
@@ -286,8 +318,10 @@ def test_throughput(lab_host):
         wait(lambda: side.keeper('status')['migration'] == 'none', 'the end')
     for case, modes in found.items():
         middle = {mode: [statistics.median(value) for value in zip(*values)] for mode, values in modes.items()}
-        print(f"{' '.join(case)}: direct {middle['direct'][0]:.0f} IOPS, {middle['direct'][1]:.0f} us; messages {middle['messages'][0]:.0f} IOPS, "
-              f"{middle['messages'][1]:.0f} us: {100 * middle['messages'][0] / middle['direct'][0]:.0f} %")
+        for mode, (iops, latency, *used) in middle.items():
+            print(f"{' '.join(case)}, {mode}: {iops:.0f} IOPS, {latency:.0f} us; us of the processor for one: "
+                  + ', '.join(f'{program} {us:.0f}' for program, us in zip(PROGRAMS, used)))
+        print(f"{' '.join(case)}: messages are {100 * middle['messages'][0] / middle['direct'][0]:.0f} % of direct")
     assert complaints(side.guest) == []
     side.end()
 
@@ -347,7 +381,7 @@ def reason(side):
 
 def test_trouble(lab_host):
     """Resets, queues that come and go, interrupts that move and a slow storage, at random moments around each switch-over."""
-    _, faults = known_disk(lab_host, slow=True)
+    _, faults = known_disk(lab_host)
     side = Side(lab_host, 'a0', faults=IMAGES)
     side.guest.check(LOAD)
     more_rounds(side)
