@@ -214,6 +214,25 @@ static void reassembles_a_split_header(void **state)
 	assert_int_equal(receive()->size, sizeof(struct relay_frame) + sizeof(bytes));
 }
 
+/* Half a message is in no state that another program is told of. */
+static void is_carried_between_messages_only(void **state)
+{
+	struct message_header header = { 3, REGION_READ, sizeof(header) + 4, 0, 0 };
+	char bytes[sizeof(header) + 4] = {};
+	size_t i;
+
+	memcpy(bytes, &header, sizeof(header));
+	assert_false(relay_may_be_carried(relay));
+	relay_detach(relay);
+	detach();
+	for (i = 0; i < sizeof(bytes); i++) {
+		assert_int_equal(relay_may_be_carried(relay), i == 0);
+		assert_int_equal(fd_write_full(qemu, bytes + i, 1), 0);
+		run();
+	}
+	assert_true(relay_may_be_carried(relay));
+}
+
 static void second_reply_is_not_sent(void **state)
 {
 	struct message_header header;
@@ -833,6 +852,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(relays_a_command_and_its_reply),
 		TEST(reassembles_a_split_header),
+		TEST(is_carried_between_messages_only),
 		TEST(second_reply_is_not_sent),
 		TEST(wrong_reply_closes_the_channel),
 		TEST(reply_to_nothing_closes_the_channel),
