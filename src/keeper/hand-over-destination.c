@@ -316,10 +316,23 @@ static void adopt_next(struct hand_over *hand_over)
 		device_leave(adopted(hand_over)->device, on_left, hand_over);
 }
 
+static void on_controller_back(void *opaque, const struct error *err)
+{
+	if (err)
+		end_adoption(opaque, err);
+	else
+		adopt_next(opaque);
+}
+
+/* One that has died while it waited has a successor in a moment. */
 void hand_over_adopt(struct hand_over *hand_over)
 {
+	struct supervisor *supervisor = &hand_over->keeper->supervisor;
+
 	hand_over->adopting = 0;
-	adopt_next(hand_over);
+	if (!supervisor_restarting(supervisor) ||
+	    !supervisor_wait(supervisor, on_controller_back, hand_over))
+		adopt_next(hand_over);
 }
 
 /* Their images are closed: what is in them is another host's again. */

@@ -388,6 +388,23 @@ def test_controller_killed_while_its_target_waits(sides, killed):
     assert target.driver.read(100, 512) == b'between.' * 64
 
 
+def test_killed_when_the_state_comes(sides):
+    """The target's successor is waited for."""
+    source = sides(1).start().guest()
+    source.driver.write(0, b'before..' * 64)
+    parts = source.save()
+    target = slow_to_start(sides(2, incoming=True)).start()
+    target.client = v.Client(target.keeper.socket('nvme0.sock'))
+    target.client.negotiate()
+    move(source, target)
+    open(target.keeper.path('slow'), 'w').close()       # pylint: disable=consider-using-with
+    os.kill(target.keeper.call('status')['controller']['pid'], signal.SIGKILL)
+    target.load(parts)
+    until(lambda: 'is back, after' in target.log())
+    target.goes_on()
+    assert target.driver.read(0, 512) == b'before..' * 64
+
+
 def slow_to_start(side):
     """Its controllers from now on; what is sent to one meanwhile is there at once when it begins."""
     program = side.keeper.path('program')
