@@ -381,6 +381,33 @@ static int grow(const struct metadata_disk *disk, uint64_t capacity, struct erro
 	return error_set(errp, EINVAL, _("a memory disk cannot be resized"));
 }
 
+static bool is_same_source(const struct metadata_disk *a, const struct metadata_disk *b)
+{
+	return a->type == b->type && string_equal(a->source_path, b->source_path) &&
+	       string_equal(a->source_pool, b->source_pool) &&
+	       string_equal(a->source_volume, b->source_volume);
+}
+
+/* What the definition asks for, should the image have to be created again. */
+static int remember_capacity(struct request_domain *target, const struct metadata_disk *resized,
+			     unsigned index, unsigned nsid, uint64_t capacity, struct error **errp)
+{
+	_cleanup_metadata_ struct metadata *metadata = NULL;
+	struct metadata_disk *disk;
+
+	if (!target->persistent)
+		return 0;
+	metadata = definition_metadata(target->dom, errp);
+	if (!metadata)
+		return -EIO;
+	disk = metadata_disk(metadata, index, nsid);
+	if (!disk || !disk->capacity || disk->capacity == capacity ||
+	    !is_same_source(disk, resized))
+		return 0;
+	disk->capacity = capacity;
+	return definition_set_metadata(target->domain, target->dom, metadata, errp);
+}
+
 int request_resize(struct json_object *arguments, struct json_object **ret_result,
 		   struct error **errp)
 {
@@ -389,6 +416,7 @@ int request_resize(struct json_object *arguments, struct json_object **ret_resul
 	const struct metadata_disk *disk;
 	struct json_object *call;
 	unsigned index, nsid;
+	uint64_t capacity = json_u64_or(arguments, "capacity", 0);
 	int r;
 
 	r = metadata_parse_target(json_string_or(arguments, "target", ""), &index, &nsid, errp);
@@ -405,11 +433,12 @@ int request_resize(struct json_object *arguments, struct json_object **ret_resul
 	disk = metadata_disk(metadata, index, nsid);
 	if (!disk)
 		return error_set(errp, ENOENT, _("the domain has no disk nvme%un%u"), index, nsid);
-	r = grow(disk, json_u64_or(arguments, "capacity", 0), errp);
-	if (r < 0 || !target.active)
-		return r;
-	call = json_object_new_object();
-	json_add_u64(call, "index", index);
-	json_add_u64(call, "nsid", nsid);
-	return keeper_call(target.domain->uuid, "resize-namespace", call, NULL, errp);
+	r = grow(disk, capacity, errp);
+	if (r == 0 && target.active) {
+		call = json_object_new_object();
+		json_add_u64(call, "index", index);
+		json_add_u64(call, "nsid", nsid);
+		r = keeper_call(target.domain->uuid, "resize-namespace", call, NULL, errp);
+	}
+	return r < 0 ? r : remember_capacity(&target, disk, index, nsid, capacity, errp);
 }

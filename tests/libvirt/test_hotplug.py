@@ -174,6 +174,16 @@ def test_resize(vhost, guest):
     vhost.nvme('detach-disk', 'shared', 'nvme0n2', '--live', '--remove-storage')
 
 
+def test_a_new_size_is_in_the_definition(vhost, domain):
+    vhost.define(domain, devices_xml(controller_xml(0, disk_xml('nvme0n1', f'{IMAGES}/other.raw', capacity=8))))
+    vhost.virsh('start', '--paused', domain)
+    vhost.nvme('resize', domain, 'nvme0n1', '10M')
+    assert f'>{10 << 20}<' in vhost.virsh('dumpxml', '--inactive', domain).stdout
+    vhost.virsh('destroy', domain)
+    vhost.nvme('resize', domain, 'nvme0n1', '11M')
+    assert f'>{11 << 20}<' in vhost.virsh('dumpxml', domain).stdout
+
+
 @pytest.mark.parametrize('where', ['--config'])
 def test_attach_to_the_definition(vhost, domain, where):
     vhost.define(domain, devices_xml(controller_xml(0, disk_xml('nvme0n1', f'{IMAGES}/other.raw', capacity=8))))
