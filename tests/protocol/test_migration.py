@@ -163,6 +163,10 @@ class Side:
         self.client.serve(0.1)
         until(lambda: self.state() == 'active')
 
+    def has_told_its_half(self):
+        """Wait until QEMU has been asked for the device's interrupts, which needs the controller."""
+        until(lambda: 'human-monitor-command' in self.monitor.commands)
+
     def save(self, announced=False):
         if not announced:
             self.announce()
@@ -446,9 +450,10 @@ def test_killed_on_the_way_out(sides, when):
         source.announce()
     else:
         source.announce()
-        time.sleep(0.2)     # for QEMU's half of the device
+        source.has_told_its_half()
         os.kill(pid, signal.SIGSTOP)
         threading.Timer(0.5, os.kill, (pid, signal.SIGKILL)).start()
+    source.has_told_its_half()
     parts = source.save(announced=True)
     target = incoming(sides)
     move(source, target)
