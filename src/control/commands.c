@@ -75,6 +75,8 @@ static const struct control_command commands[] = {
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_NUMBER("nsid")) },
 	{ "resize-namespace", CONTROL_KEEPER | CONTROL_CONTROLLER, 0,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_NUMBER("nsid")) },
+	{ "set-iotune", CONTROL_KEEPER | CONTROL_CONTROLLER, 0,
+	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_NUMBER("nsid"), REQUIRED_OBJECT("iotune")) },
 	{ "upgrade", CONTROL_KEEPER, 0, NULL },
 	{ "permit-migration", CONTROL_KEEPER, 0,
 	  ARGUMENTS(REQUIRED_NUMBER("seconds"), REQUIRED_NUMBER("micros"), STRING("operation"),

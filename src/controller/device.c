@@ -542,6 +542,16 @@ int device_resize(struct device *device, uint32_t nsid, uint64_t *ret_capacity)
 	return ret;
 }
 
+int device_set_limits(struct device *device, uint32_t nsid, const struct nvme_limits *limits)
+{
+	int ret;
+
+	host_pause(&device->host);
+	ret = nvme_controller_set_limits(device->ctrl, nsid, limits);
+	host_resume(&device->host);
+	return ret;
+}
+
 void device_retry(struct device *device, bool give_up)
 {
 	nvme_controller_retry(device->ctrl, give_up);

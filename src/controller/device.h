@@ -78,6 +78,9 @@ int device_detach(struct device *device, uint32_t nsid, void (*done)(void *opaqu
  * -errno */
 int device_resize(struct device *device, uint32_t nsid, uint64_t *ret_capacity);
 
+/** device_set_limits() - of a namespace, from now on; 0 or -ENOENT */
+int device_set_limits(struct device *device, uint32_t nsid, const struct nvme_limits *limits);
+
 /** device_retry() - execute again what is held after an error, or @give_up: fail it */
 void device_retry(struct device *device, bool give_up);
 

@@ -19,8 +19,8 @@
  *
  * An I/O thread runs calls, reaps what is done and polls its workers, as long as any of that finds
  * work. When nothing does, it goes on looking for as long as it has learned that this pays
- * (polling.h), then it sleeps in its ring, without a timeout unless an interrupt is due later: an
- * idle process never wakes up.
+ * (polling.h), then it sleeps in its ring, without a timeout unless an interrupt is due later
+ * or commands wait for their turn: an idle process never wakes up.
  *
  * What the workers have submitted is given to the kernel one round later: when that round finds
  * nothing and the thread sleeps, submission and sleep are one system call; when it finds more, more

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/i18n.h"
 #include "base/options.h"
@@ -23,6 +24,16 @@ static const char *const policy_names[] = {
 	[NVME_ERROR_REPORT] = "report",
 	[NVME_ERROR_STOP] = "stop",
 	[NVME_ERROR_ENOSPACE] = "enospace",
+};
+
+/* libvirt's, of <iotune>; with _max behind them: the burst. */
+static const char *const limit_names[] = {
+	[NVME_LIMIT_TOTAL_BYTES] = "total_bytes_sec",
+	[NVME_LIMIT_READ_BYTES] = "read_bytes_sec",
+	[NVME_LIMIT_WRITE_BYTES] = "write_bytes_sec",
+	[NVME_LIMIT_TOTAL_COMMANDS] = "total_iops_sec",
+	[NVME_LIMIT_READ_COMMANDS] = "read_iops_sec",
+	[NVME_LIMIT_WRITE_COMMANDS] = "write_iops_sec",
 };
 
 static int find_name(const char *const *names, size_t count, const char *name, size_t len)
@@ -177,6 +188,18 @@ static int parse_id(struct json_object *object, const char *key, uint8_t *id, un
 	return 0;
 }
 
+void namespace_spec_limits(struct json_object *iotune, struct nvme_limits *ret)
+{
+	char max[40];
+	unsigned i;
+
+	for (i = 0; i < NVME_LIMITS; i++) {
+		snprintf(max, sizeof(max), "%s_max", limit_names[i]);
+		ret->limit[i].rate = json_u64_or(iotune, limit_names[i], 0);
+		ret->limit[i].max = json_u64_or(iotune, max, 0);
+	}
+}
+
 int namespace_spec_from_json(struct json_object *object, struct namespace_spec *ret,
 			     struct error **errp)
 {
@@ -218,6 +241,7 @@ int namespace_spec_from_json(struct json_object *object, struct namespace_spec *
 	if (r < 0)
 		return error_set(errp, EINVAL, "unknown error policy \"%s\"", policy);
 	ret->nvme.error_policy = r;
+	namespace_spec_limits(json_child(object, "iotune", json_type_object), &ret->nvme.limits);
 	return 0;
 }
 

@@ -35,6 +35,9 @@ int namespace_spec_parse(const char *text, struct namespace_spec *ret, struct er
 int namespace_spec_from_json(struct json_object *object, struct namespace_spec *ret,
 			     struct error **errp);
 
+/** namespace_spec_limits() - the "iotune" of docs/control.md; NULL: none */
+void namespace_spec_limits(struct json_object *iotune, struct nvme_limits *ret);
+
 #define NAMESPACE_SPEC_MAX_FDS 3
 
 /** namespace_spec_has_image() - is it one that needs descriptors? */

@@ -361,6 +361,23 @@ static void resize_namespace(struct requests *requests, struct control_request *
 	control_request_reply(request, result);
 }
 
+static void set_iotune(struct requests *requests, struct control_request *request,
+		       struct json_object *arguments, int *fds, size_t fd_count)
+{
+	struct entry *entry = find_ready(requests, request, arguments);
+	struct nvme_limits limits;
+	int ret;
+
+	if (!entry)
+		return;
+	namespace_spec_limits(json_child(arguments, "iotune", json_type_object), &limits);
+	ret = device_set_limits(entry->device, json_u64_or(arguments, "nsid", 0), &limits);
+	if (ret < 0)
+		fail(request, -ret, strerror(-ret));
+	else
+		control_request_reply(request, NULL);
+}
+
 static void retry(struct requests *requests, struct control_request *request,
 		  struct json_object *arguments, int *fds, size_t fd_count)
 {
@@ -603,6 +620,7 @@ static const struct {
 	{ "add-namespace", add_namespace },
 	{ "remove-namespace", remove_namespace },
 	{ "resize-namespace", resize_namespace },
+	{ "set-iotune", set_iotune },
 	{ "retry", retry },
 	{ "message-mode", message_mode },
 	{ "judge-state", judge_state },

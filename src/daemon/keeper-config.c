@@ -44,6 +44,20 @@ static void add_eui64(struct json_object *object, const uint8_t eui64[8])
 	json_add_string(object, "eui64", text);
 }
 
+static void add_limit(void *object, const char *name, uint64_t value)
+{
+	json_add_u64(object, name, value);
+}
+
+struct json_object *keeper_config_iotune(const struct metadata_disk *disk)
+{
+	struct json_object *object = json_object_new_object();
+
+	if (disk->has_iotune)
+		metadata_iotune_each(&disk->iotune, add_limit, object);
+	return object;
+}
+
 struct json_object *keeper_config_namespace(const char *domain_uuid, unsigned index,
 					    const struct metadata_disk *disk,
 					    struct source_list *sources, struct error **errp)
@@ -78,6 +92,7 @@ struct json_object *keeper_config_namespace(const char *domain_uuid, unsigned in
 	json_add_bool(object, "discard", disk->discard == METADATA_DISCARD_UNMAP);
 	json_add_string(object, "error_policy",
 			or_default(metadata_error_policy_name(disk->error_policy), "report"));
+	json_add(object, "iotune", keeper_config_iotune(disk));
 	json_add_bool(object, "read_only", disk->readonly);
 	json_add_bool(object, "shareable", disk->shareable);
 	json_add_u64(object, "block_size",

@@ -37,6 +37,9 @@ struct json_object *keeper_config_controller(const char *domain_uuid,
 					     const struct metadata_controller *controller,
 					     struct source_list *sources, struct error **errp);
 
+/** keeper_config_iotune() - the limits of a disk as the keeper takes them */
+struct json_object *keeper_config_iotune(const struct metadata_disk *disk);
+
 /** keeper_config_namespace() - one disk of it */
 struct json_object *keeper_config_namespace(const char *domain_uuid, unsigned index,
 					    const struct metadata_disk *disk,

@@ -264,10 +264,8 @@ static int add_namespace(struct live *live, unsigned index, const struct metadat
 {
 	struct json_object *arguments, *config;
 	struct source_list sources = {};
-	int r = metadata_disk_supported(disk, errp);
+	int r = 0;
 
-	if (r < 0)
-		return r;
 	config = keeper_config_namespace(live->domain->uuid, index, disk, &sources, errp);
 	if (!config)
 		return -EINVAL;
@@ -283,6 +281,24 @@ static int add_namespace(struct live *live, unsigned index, const struct metadat
 	return keeper_call(live->domain->uuid, "add-namespace", arguments, NULL, errp);
 }
 
+/* Limits are the one thing of a disk that changes while the guest uses it. */
+static void set_iotune(struct live *live, unsigned index, const struct metadata_disk *disk,
+		       struct json_object *there)
+{
+	_cleanup_json_ struct json_object *want = keeper_config_iotune(disk);
+	_cleanup_error_ struct error *err = NULL;
+	struct json_object *arguments;
+
+	if (json_object_equal(want, json_child(there, "iotune", json_type_object)))
+		return;
+	arguments = index_argument(index);
+	json_add_u64(arguments, "nsid", disk->nsid);
+	json_add(arguments, "iotune", json_object_get(want));
+	if (keeper_call(live->domain->uuid, "set-iotune", arguments, NULL, &err) < 0)
+		log_warning("%s: the limits of nvme%un%u cannot be changed: %s",
+			    virDomainGetName(live->dom), index, disk->nsid, error_message(err));
+}
+
 static void add_disks(struct live *live, struct metadata_controller *controller)
 {
 	struct json_object *there = keeper_status_controller(live->status, controller->index);
@@ -296,6 +312,7 @@ static void add_disks(struct live *live, struct metadata_controller *controller)
 		int r = 0;
 
 		if (namespace && same_source(live, controller->index, disk, namespace)) {
+			set_iotune(live, controller->index, disk, namespace);
 			disk->state = METADATA_STATE_ATTACHED;
 			got++;
 			continue;

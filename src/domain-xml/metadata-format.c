@@ -83,18 +83,15 @@ static void put_source(FILE *out, const struct metadata_disk *disk)
 	fputs("/>\n", out);
 }
 
+static void put_limit(void *opaque, const char *name, uint64_t value)
+{
+	fprintf(opaque, "        <%s>%llu</%s>\n", name, (unsigned long long)value, name);
+}
+
 static void put_iotune(FILE *out, const struct metadata_iotune *iotune)
 {
-	const struct words_limit *limit;
-
 	fputs("      <iotune>\n", out);
-	for (limit = words_iotune; limit->name; limit++) {
-		uint64_t value = *words_limit((struct metadata_iotune *)iotune, limit);
-
-		if (value)
-			fprintf(out, "        <%s>%llu</%s>\n", limit->name,
-				(unsigned long long)value, limit->name);
-	}
+	metadata_iotune_each(iotune, put_limit, out);
 	fputs("      </iotune>\n", out);
 }
 

@@ -283,14 +283,6 @@ bool metadata_disk_equal(const struct metadata_disk *a, const struct metadata_di
 	       !memcmp(a->eui64, b->eui64, sizeof(a->eui64));
 }
 
-int metadata_disk_supported(const struct metadata_disk *disk, struct error **errp)
-{
-	if (disk->has_iotune)
-		return error_set(errp, ENOTSUP,
-				 _("<iotune> has no effect in this version: remove it"));
-	return 0;
-}
-
 bool metadata_source_clash(const struct metadata_disk *a, const struct metadata_disk *b)
 {
 	if (a->type == METADATA_DISK_MEMORY || b->type == METADATA_DISK_MEMORY)

@@ -233,16 +233,6 @@ char *metadata_disk_source(const struct metadata_disk *disk);
 bool metadata_disk_equal(const struct metadata_disk *a, const struct metadata_disk *b);
 
 /**
- * metadata_disk_supported() - refuse what can be written but has no effect yet
- *
- * A limit that limits nothing is worse than a refusal. Not judged by the parser: a `struct
- * metadata` with it can be shown, changed and removed.
- *
- * Return: 0, or -ENOTSUP with a sentence (without an element path).
- */
-int metadata_disk_supported(const struct metadata_disk *disk, struct error **errp);
-
-/**
  * metadata_source_clash() - may two disks not use their sources at the same time?
  *
  * True for the same file, device or volume, at least one of them writable, unless both are
@@ -260,6 +250,10 @@ bool metadata_source_clash(const struct metadata_disk *a, const struct metadata_
  * Return: 0 or -ENOMEM.
  */
 int metadata_carry_live(struct metadata *wish, const struct metadata *before);
+
+/** metadata_iotune_each() - @fn for each limit that is given, with the name that it has in the XML */
+void metadata_iotune_each(const struct metadata_iotune *iotune,
+			  void (*fn)(void *opaque, const char *name, uint64_t value), void *opaque);
 
 /* The words of the XML, for messages and JSON; "" for a _DEFAULT. */
 const char *metadata_disk_type_name(enum metadata_disk_type type);

@@ -112,28 +112,6 @@ static int need_uuid(struct work *work, struct error **errp)
 	return 0;
 }
 
-static int refuse_disks(const struct work *work, struct error **errp)
-{
-	xmlNode *controller, *disk;
-
-	xml_for_each(controller, work->devices, METADATA_NAMESPACE, "controller")
-	{
-		xml_for_each(disk, controller, METADATA_NAMESPACE, "disk")
-		{
-			const struct metadata_disk *parsed = NULL;
-			unsigned index, nsid;
-
-			if (parse_disk_target(disk, &index, &nsid, NULL) == 0)
-				parsed = metadata_disk(work->metadata, index, nsid);
-			if (parsed && metadata_disk_supported(parsed, errp) < 0) {
-				xml_error_prefix(errp, disk);
-				return -ENOTSUP;
-			}
-		}
-	}
-	return 0;
-}
-
 /* What our devices cannot live with. */
 static int refuse(const struct work *work, struct error **errp)
 {
@@ -157,7 +135,7 @@ static int refuse(const struct work *work, struct error **errp)
 			errp, xml_child(work->domain, NULL, "devices"), EINVAL,
 			_("<interface type=\"user\"> with slirp-helper takes the dbus-vmstate "
 			  "object that virtnvme needs: give it <backend type=\"passt\"/>"));
-	return refuse_disks(work, errp);
+	return 0;
 }
 
 /* <live> is the record of a running domain: in a configuration it comes from a copied XML. */

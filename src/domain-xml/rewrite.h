@@ -58,8 +58,7 @@ struct rewrite_options {
  * Idempotent. A domain without our metadata loses a block of ours that it still has, and is
  * otherwise untouched.
  *
- * Return: 0, -EINVAL (malformed or refused), -ENOTSUP (metadata_disk_supported()), -E2BIG or -ENOMEM
- * with a sentence.
+ * Return: 0, -EINVAL (malformed or refused), -E2BIG or -ENOMEM with a sentence.
  */
 int domain_xml_rewrite(const char *xml, size_t len, const struct rewrite_options *options,
 		       char **ret_xml, bool *ret_changed, struct error **errp);

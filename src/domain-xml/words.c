@@ -125,3 +125,16 @@ const char *metadata_error_policy_name(enum metadata_error_policy policy)
 {
 	return words_error_policy[policy];
 }
+
+void metadata_iotune_each(const struct metadata_iotune *iotune,
+			  void (*fn)(void *opaque, const char *name, uint64_t value), void *opaque)
+{
+	const struct words_limit *limit;
+
+	for (limit = words_iotune; limit->name; limit++) {
+		uint64_t value = *words_limit((struct metadata_iotune *)iotune, limit);
+
+		if (value)
+			fn(opaque, limit->name, value);
+	}
+}

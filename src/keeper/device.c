@@ -557,3 +557,22 @@ void device_resize_namespace(struct device *device, uint32_t nsid, device_done d
 	}
 	ask(device, nsid, "resize-namespace", done, opaque);
 }
+
+void device_set_iotune(struct device *device, uint32_t nsid, struct json_object *iotune,
+		       device_done done, void *opaque)
+{
+	struct device_namespace *ns = device_find_namespace(device, nsid);
+	struct json_object *arguments;
+	struct step *step;
+
+	if (!ns) {
+		no_namespace(device, nsid, done, opaque);
+		return;
+	}
+	json_add(ns->json, "iotune", json_object_get(iotune));
+	arguments = namespace_arguments(device, nsid);
+	json_add(arguments, "iotune", json_object_get(iotune));
+	step = new_step(device, nsid, done, opaque);
+	step->patient = true;
+	call(step, "set-iotune", arguments, NULL, 0);
+}

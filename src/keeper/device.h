@@ -89,6 +89,10 @@ void device_remove(struct device *device, device_done done, void *opaque);
 void device_add_namespace(struct device *device, struct json_object *json, device_done done,
 			  void *opaque);
 void device_remove_namespace(struct device *device, uint32_t nsid, device_done done, void *opaque);
+/** device_set_iotune() - other limits, which a successor of the controller is told as well; @iotune:
+ * borrowed */
+void device_set_iotune(struct device *device, uint32_t nsid, struct json_object *iotune,
+		       device_done done, void *opaque);
 void device_resize_namespace(struct device *device, uint32_t nsid, device_done done, void *opaque);
 
 #endif

@@ -124,7 +124,7 @@ static struct json_object *describe_namespace(const struct device *device,
 					      const struct device_namespace *ns,
 					      struct json_object *counters)
 {
-	struct json_object *json = json_object_new_object(), *own;
+	struct json_object *json = json_object_new_object(), *own, *iotune;
 
 	json_add_u64(json, "nsid", ns->config.nsid);
 	json_add_string(json, "target", ns->config.target);
@@ -132,6 +132,8 @@ static struct json_object *describe_namespace(const struct device *device,
 	json_add_string(json, "source", ns->config.path);
 	json_add_u64(json, "capacity", ns->capacity);
 	json_add_string(json, "problem", ns->problem);
+	iotune = json_child(ns->json, "iotune", json_type_object);
+	json_add(json, "iotune", iotune ? json_object_get(iotune) : json_object_new_object());
 	own = find_counters(counters, device->config.index, ns->config.nsid);
 	json_add(json, "counters", own ? json_object_get(own) : json_object_new_object());
 	return json;
@@ -336,6 +338,17 @@ static void handle_resize_namespace(struct keeper *keeper, struct control_reques
 					new_pending(keeper, request, 0));
 }
 
+static void handle_set_iotune(struct keeper *keeper, struct control_request *request,
+			      struct json_object *arguments)
+{
+	struct device *device = find_device(keeper, request, arguments);
+
+	if (device)
+		device_set_iotune(device, json_u64_or(arguments, "nsid", 0),
+				  json_child(arguments, "iotune", json_type_object), answer_empty,
+				  new_pending(keeper, request, 0));
+}
+
 static void handle_permit_migration(struct keeper *keeper, struct control_request *request,
 				    struct json_object *arguments)
 {
@@ -377,6 +390,7 @@ static const struct {
 	{ "add-namespace", handle_add_namespace, true },
 	{ "remove-namespace", handle_remove_namespace, true },
 	{ "resize-namespace", handle_resize_namespace, true },
+	{ "set-iotune", handle_set_iotune, true },
 	{ "upgrade", handle_upgrade, true },
 	{ "permit-migration", handle_permit_migration, false },
 	{ "stop", handle_stop, false },

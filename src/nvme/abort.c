@@ -3,7 +3,7 @@
  * Theory of operation
  *
  * A command is aborted if nothing of it has begun: an event request that is parked, a command that
- * waits for a bounce buffer or for its namespace. What an image has in hand cannot be taken back, and
+ * waits for a bounce buffer, for its namespace or for its turn. What an image has in hand cannot be taken back, and
  * what has completed is complete: then the answer is that it was not aborted, and its own completion
  * comes as always.
  *
@@ -38,6 +38,8 @@ static struct nvme_request *find(struct nvme_worker *worker, unsigned sqid, uint
 
 	if (!found)
 		found = take(&worker->gated, sqid, cid);
+	if (!found)
+		found = take(&worker->throttled, sqid, cid);
 	return found || sqid ? found : take(&worker->parked, sqid, cid);
 }
 

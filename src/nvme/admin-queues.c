@@ -238,6 +238,7 @@ static void delete_sq_on_owner(struct nvme_request *request)
 	}
 	drop_waiting(sq);
 	sq->deletion = request;
+	nvme_throttle_hurry(sq->worker);
 	nvme_sq_check_idle(sq);
 }
 

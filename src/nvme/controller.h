@@ -35,6 +35,24 @@ enum nvme_error_policy {
 	NVME_ERROR_ENOSPACE, /* held for want of space, else reported */
 };
 
+/* Of a namespace; see throttle.h. */
+enum nvme_limit {
+	NVME_LIMIT_TOTAL_BYTES,
+	NVME_LIMIT_READ_BYTES,
+	NVME_LIMIT_WRITE_BYTES,
+	NVME_LIMIT_TOTAL_COMMANDS,
+	NVME_LIMIT_READ_COMMANDS,
+	NVME_LIMIT_WRITE_COMMANDS,
+	NVME_LIMITS,
+};
+
+struct nvme_limits {
+	struct {
+		uint64_t rate; /* a second; 0: no limit */
+		uint64_t max;  /* a second, in a burst of a second; 0: no burst */
+	} limit[NVME_LIMITS];
+};
+
 struct nvme_namespace_config {
 	uint32_t nsid;	     /* 1 to NVME_MAX_NAMESPACES */
 	uint32_t block_size; /* logical: 512 or 4096; 0: 512, or 4096 when the image needs it */
@@ -43,6 +61,7 @@ struct nvme_namespace_config {
 	uint8_t eui64[8];    /* all zero: none */
 	bool read_only;	     /* write protected whatever the image allows */
 	enum nvme_error_policy error_policy;
+	struct nvme_limits limits;
 	bool not_ready; /* nothing is executed before nvme_controller_set_ready() */
 };
 
@@ -116,6 +135,11 @@ bool nvme_controller_is_frozen(const struct nvme_controller *ctrl);
 
 /** nvme_controller_resized() - the block's capacity has changed (after block_refresh()) */
 int nvme_controller_resized(struct nvme_controller *ctrl, uint32_t nsid);
+
+/** nvme_controller_set_limits() - from here on; while all workers stand at a pause point. 0 or
+ * -ENOENT */
+int nvme_controller_set_limits(struct nvme_controller *ctrl, uint32_t nsid,
+			       const struct nvme_limits *limits);
 
 /** nvme_controller_retry() - execute the commands that are held again, or @give_up: answer them
  * with the error */

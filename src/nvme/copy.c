@@ -112,7 +112,8 @@ static nvme_status judge_range(const struct nvme_request *request,
 	return 0;
 }
 
-static nvme_result fetch_ranges(struct nvme_request *request, struct work *work)
+static nvme_result fetch_ranges(struct nvme_request *request, struct work *work,
+				uint64_t *ret_bytes)
 {
 	uint64_t all = 0;
 	nvme_result result;
@@ -126,7 +127,8 @@ static nvme_result fetch_ranges(struct nvme_request *request, struct work *work)
 		return result;
 	for (unsigned i = 0; i < work->count; i++)
 		all += blocks_of(&work->ranges[i]);
-	if (all << request->ns->block_shift > NVME_COPY_MAX_BYTES)
+	*ret_bytes = all << request->ns->block_shift;
+	if (*ret_bytes > NVME_COPY_MAX_BYTES)
 		return NVME_COMMAND_SIZE_LIMIT | NVME_DNR;
 	if (!nvme_io_contains(request->ns, destination(request), all))
 		return NVME_LBA_OUT_OF_RANGE | NVME_DNR;
@@ -141,17 +143,21 @@ static nvme_result fetch_ranges(struct nvme_request *request, struct work *work)
 static void execute(struct nvme_request *request)
 {
 	nvme_result result;
+	uint64_t bytes;
 
 	request->bounce = nvme_bounce_new(&request->worker->bounces);
 	if (!request->bounce) {
 		nvme_io_wait_for_bounce(request);
 		return;
 	}
-	result = fetch_ranges(request, request->bounce->data);
-	if (result)
+	result = fetch_ranges(request, request->bounce->data, &bytes);
+	if (result) {
 		nvme_request_finish(request, result);
-	else
-		read_next(request);
+		return;
+	}
+	nvme_throttle_spend(&request->ns->throttle, false, bytes);
+	nvme_throttle_spend(&request->ns->throttle, true, bytes);
+	read_next(request);
 }
 
 nvme_status nvme_copy_parse(struct nvme_request *request)

@@ -15,6 +15,7 @@ src_libnvme_a_SOURCES = \
 	src/nvme/features.c src/nvme/features.h \
 	src/nvme/format.c src/nvme/format.h \
 	src/nvme/hold.c src/nvme/hold.h \
+	src/nvme/throttle.c src/nvme/throttle.h \
 	src/nvme/freeze.c \
 	src/nvme/host.h \
 	src/nvme/identify.c src/nvme/identify.h \

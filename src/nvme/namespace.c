@@ -97,6 +97,7 @@ static struct nvme_namespace *namespace_new(struct nvme_controller *ctrl,
 	ns->read_only = config->read_only || info->read_only;
 	ns->volatile_cache = info->volatile_cache;
 	ns->error_policy = config->error_policy;
+	nvme_throttle_set(&ns->throttle, &config->limits);
 	derive(ctrl, "nguid", config->nsid, config->nguid, ns->nguid);
 	derive(ctrl, "uuid", config->nsid, config->uuid, ns->uuid);
 	memcpy(ns->eui64, config->eui64, sizeof(ns->eui64));
@@ -259,6 +260,7 @@ static void leave(struct nvme_host_call *call)
 	share->call.run = left;
 	share->leaving = true;
 	nvme_hold_give_up(share->ns->ctrl->workers[share - share->ns->shares], share->ns);
+	nvme_throttle_hurry(share->ns->ctrl->workers[share - share->ns->shares]);
 	report_when_idle(share);
 }
 
@@ -295,6 +297,20 @@ int nvme_controller_resized(struct nvme_controller *ctrl, uint32_t nsid)
 		return -ENOENT;
 	WRITE_ONCE(ns->blocks, block_get_info(ns->block)->capacity >> ns->block_shift);
 	record(ns);
+	return 0;
+}
+
+int nvme_controller_set_limits(struct nvme_controller *ctrl, uint32_t nsid,
+			       const struct nvme_limits *limits)
+{
+	struct nvme_namespace *ns = nvme_namespace_find(ctrl, nsid);
+
+	if (!ns)
+		return -ENOENT;
+	nvme_throttle_set(&ns->throttle, limits);
+	for (unsigned i = 0; i < ctrl->host->workers; i++)
+		nvme_throttle_hurry(ctrl->workers[i]);
+	nvme_controller_wake(ctrl);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include "nvme/host.h"
 #include "nvme/spec.h"
 #include "nvme/state.h"
+#include "nvme/throttle.h"
 
 /*
  * Theory of operation
@@ -34,6 +35,7 @@ struct nvme_namespace_share {
 	struct nvme_state_counters *counters;
 	unsigned in_flight;
 	bool leaving;
+	uint64_t blocked[2]; /* reads, writes: in this round of the worker's, see throttle.h */
 	struct nvme_host_call call;
 
 	/* See hold.h. */
@@ -56,6 +58,7 @@ struct nvme_namespace {
 	enum nvme_error_policy error_policy;
 	bool ready; /* atomic: nobody else's requests are under way, its commands may be executed */
 	uint8_t nguid[16], uuid[16], eui64[8];
+	struct nvme_throttle throttle;
 
 	/* The control thread's, while detaching. */
 	unsigned workers_left;

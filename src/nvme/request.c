@@ -172,7 +172,7 @@ void nvme_request_start(struct nvme_request *request)
 		nvme_request_complete(request, status);
 	else if (request->ns && !nvme_namespace_is_ready(request->ns))
 		nvme_request_wait(request, &request->worker->gated);
-	else
+	else if (!request->ns || nvme_throttle_admit(request))
 		nvme_request_execute(request);
 }
 

@@ -39,6 +39,9 @@ struct nvme_worker *nvme_worker_new(struct nvme_controller *ctrl, unsigned index
 	nvme_request_list_init(&worker->delivery_waiters);
 	nvme_request_list_init(&worker->held);
 	nvme_request_list_init(&worker->gated);
+	nvme_request_list_init(&worker->throttled);
+	worker->throttle_round = 1;
+	worker->throttle_due = UINT64_MAX;
 	nvme_request_list_init(&worker->parked);
 	nvme_request_list_init(&worker->unacknowledged);
 	if (nvme_request_pool_init(&worker->pool, IO_REQUESTS) < 0)
@@ -168,7 +171,8 @@ static bool retry_gated(struct nvme_worker *worker)
 	nvme_request_list_init(&worker->gated);
 	while ((request = nvme_request_list_take(&gated))) {
 		if (nvme_namespace_is_ready(request->ns)) {
-			nvme_request_execute_now(request);
+			if (nvme_throttle_admit(request))
+				nvme_request_execute_now(request);
 			any = true;
 		} else {
 			nvme_request_list_append(&worker->gated, request);
@@ -193,6 +197,7 @@ static bool poll_queues(struct nvme_worker *worker)
 
 	nvme_doorbell_sample(worker);
 	any = retry_gated(worker);
+	any |= nvme_throttle_poll(worker);
 	any |= retry_deliveries(worker);
 	if (can_retry_bounces(worker)) {
 		retry(&worker->bounce_waiters);
@@ -229,7 +234,8 @@ static bool has_work(struct nvme_worker *worker)
 		return true;
 	if (nvme_controller_rests(worker->ctrl))
 		return false;
-	if (can_retry_bounces(worker) || can_deliver(worker) || has_ready(worker))
+	if (can_retry_bounces(worker) || can_deliver(worker) || has_ready(worker) ||
+	    !nvme_throttle_wait(worker))
 		return true;
 	if (!worker->index && nvme_async_event_has_work(worker->ctrl))
 		return true;
@@ -267,7 +273,7 @@ bool nvme_worker_arm(struct nvme_worker *worker)
 /* At rest nothing is due: who ends it kicks. */
 int64_t nvme_worker_wait(const struct nvme_worker *worker)
 {
-	int64_t shortest = -1;
+	int64_t shortest = nvme_throttle_wait(worker);
 
 	if (nvme_controller_rests(worker->ctrl))
 		return -1;
@@ -367,6 +373,7 @@ void nvme_worker_stop(struct nvme_host_call *call)
 	drop_all(&worker->delivery_waiters);
 	nvme_hold_drop(worker);
 	drop_all(&worker->gated);
+	drop_all(&worker->throttled);
 	drop_all(&worker->parked);
 	drop_all(&worker->unacknowledged);
 	/* Only from here on: the drops above must not report before the last of them. */

@@ -224,6 +224,25 @@ def test_requests_end_properly(disk):
     disk.stop()
 
 
+def test_limits_are_the_successors_too(disk):
+    client, driver = drive(disk)
+    limits = {'total_iops_sec': 100, 'total_iops_sec_max': 200}
+    disk.call('set-iotune', index=0, nsid=1, iotune=limits)
+    pid = status(disk)['pid']
+    os.kill(pid, signal.SIGKILL)
+    driver.write(0, b'n' * 512)
+    begin = time.monotonic()
+    for _ in range(120):
+        driver.read(0, 512)
+    assert time.monotonic() - begin > 0.45      # 20 at once, then 200 a second
+    assert status(disk)['pid'] != pid
+    assert disk.call('status')['controllers'][0]['namespaces'][0]['iotune'] == limits
+    with pytest.raises(Refused):
+        disk.call('set-iotune', index=0, nsid=9, iotune={})
+    client.close()
+    disk.stop()
+
+
 def test_a_stopped_controller_is_waited_for(disk):
     client, driver = drive(disk)
     pid = status(disk)['pid']

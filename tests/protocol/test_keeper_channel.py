@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -159,6 +160,33 @@ def test_resize(keeper, image):
     driver.admin.wait(event)
     assert driver.namespace() == (32 * MiB // 512, 512)
     driver.write(32 * MiB // 512 - 1, b'e' * 512)
+
+
+def test_iotune(keeper):
+    client = keeper.add_controller()
+    keeper.add_namespace(0, 1, iotune={'total_iops_sec': 100})
+    driver = driver_of(client)
+    begin = time.monotonic()
+    for _ in range(60):
+        driver.read(0, 512)
+    # Ten at once, then a hundred a second.
+    assert time.monotonic() - begin > 0.45
+
+    def limit(**iotune):
+        keeper.channel.call('set-iotune', {'index': 0, 'nsid': 1, 'iotune': iotune})
+
+    # One now, the next in a quarter of an hour, unless the limit goes. Writes are not meant.
+    limit(read_bytes_sec=4, write_iops_sec=1000000)
+    driver.read(0, 4096)
+    buffer = driver.alloc(4096)
+    cid = driver.transfer(driver.queues[1], nvme.READ, 0, 8, buffer, 4096)
+    driver.write(8, b'w' * 512)
+    assert not driver.queues[1].finished(cid)
+    limit()
+    driver.queues[1].wait(cid)
+    with pytest.raises(OSError) as refused:
+        keeper.channel.call('set-iotune', {'index': 0, 'nsid': 2, 'iotune': {}})
+    assert refused.value.errno == errno.ENOENT
 
 
 def test_two_controllers(keeper, image):

@@ -30,12 +30,14 @@ static void turns_metadata_into_a_configuration(void **state)
 		      "<nvme:source file='/nowhere/a.raw'/><nvme:target dev='nvme1n3' bus='nvme'/>"
 		      "<nvme:blockio logical_block_size='4096'/>"
 		      "<nvme:capacity unit='MiB'>1</nvme:capacity>"
+		      "<nvme:iotune><nvme:read_iops_sec>70</nvme:read_iops_sec>"
+		      "<nvme:read_iops_sec_max>80</nvme:read_iops_sec_max></nvme:iotune>"
 		      "<nvme:wwn>00A1b2c3d4e5f607</nvme:wwn></nvme:disk>"
 		      "<nvme:disk type='memory'><nvme:target dev='nvme1n4' bus='nvme'/>"
 		      "<nvme:capacity unit='MiB'>2</nvme:capacity></nvme:disk></nvme:controller>");
 	struct keeper_config_domain domain = { .uuid = UUID, .name = "x", .uid = 5, .gid = 6 };
 	_cleanup_json_ struct json_object *config = NULL;
-	struct json_object *controller, *disk;
+	struct json_object *controller, *disk, *iotune;
 	struct source_list sources = {};
 
 	config = keeper_config(&domain, metadata, &sources, NULL);
@@ -60,6 +62,10 @@ static void turns_metadata_into_a_configuration(void **state)
 	assert_int_equal(json_u64_or(disk, "capacity", 0), MiB);
 	assert_int_equal(strlen(json_string_or(disk, "nguid", "")), 36);
 	assert_string_equal(json_string_or(disk, "eui64", ""), "00a1b2c3d4e5f607");
+	iotune = json_child(disk, "iotune", json_type_object);
+	assert_int_equal(json_object_object_length(iotune), 2);
+	assert_int_equal(json_u64_or(iotune, "read_iops_sec", 0), 70);
+	assert_int_equal(json_u64_or(iotune, "read_iops_sec_max", 0), 80);
 	disk = keeper_status_namespace(controller, 4);
 	assert_string_equal(json_string_or(disk, "type", ""), "memory");
 	assert_string_equal(json_string_or(disk, "error_policy", ""), "report");

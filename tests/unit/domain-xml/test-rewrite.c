@@ -112,11 +112,6 @@ static const struct {
 	  "domain/commandline/arg[1]: bootindex 3 is the boot order of nvme0n1, too: give one of "
 	  "them "
 	  "another" },
-	{ DOMAIN(NVME(DISK("0", "")
-			      DISK("1", "<nvme:iotune><nvme:total_iops_sec>9</nvme:total_iops_sec>"
-					"</nvme:iotune>")),
-		 Q35, ""),
-	  "devices/controller[1]/disk[0]: <iotune> has no effect in this version: remove it" },
 };
 
 static void refuses_with_a_sentence(void **state)
@@ -150,23 +145,6 @@ static void slirp_is_refused_where_the_helper_is(void **state)
 	free(rewrite(passt, &options));
 	assert_int_equal(domain_xml_rewrite(xml, strlen(xml), &options, &out, NULL, &err), -EINVAL);
 	assert_non_null(strstr(error_message(err), "passt"));
-}
-
-/* What prepare judges a domain by, whoever defined it. */
-static void the_check_refuses_limits(void **state)
-{
-	static const char plain[] = DOMAIN(NVME(DISK("0", "")), Q35, "");
-	_cleanup_free_ char *good = rewrite(plain, NULL);
-	_cleanup_free_ char *limited = replace(good, "</nvme:disk>",
-					       "<nvme:iotune><nvme:read_iops_sec>9</"
-					       "nvme:read_iops_sec></nvme:iotune></nvme:disk>");
-	_cleanup_error_ struct error *err = NULL;
-	struct domain_xml_check result;
-
-	assert_int_equal(check(good, &result), DOMAIN_XML_BLOCK_OK);
-	assert_int_equal(domain_xml_check_block(limited, strlen(limited), NULL, &result, &err),
-			 -ENOTSUP);
-	assert_non_null(strstr(error_message(err), "remove it"));
 }
 
 static void too_long_is_refused(void **state)
@@ -617,7 +595,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refuses_with_a_sentence),
 		cmocka_unit_test(slirp_is_refused_where_the_helper_is),
-		cmocka_unit_test(the_check_refuses_limits),
 		cmocka_unit_test(too_long_is_refused),
 		cmocka_unit_test(full_buses_are_refused),
 		cmocka_unit_test(a_given_uuid_is_added),

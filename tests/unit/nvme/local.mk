@@ -18,6 +18,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-registers \
 	tests/unit/nvme/test-reset \
 	tests/unit/nvme/test-sgl \
+	tests/unit/nvme/test-throttle \
 	tests/unit/nvme/test-write-log \
 	tests/unit/nvme/test-version-2 \
 	tests/unit/nvme/test-zeroes
@@ -56,6 +57,9 @@ tests_unit_nvme_test_format_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_format_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_hold_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_hold_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_throttle_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_throttle_LDFLAGS = -Wl,--wrap=clock_gettime
+tests_unit_nvme_test_throttle_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_doorbell_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_doorbell_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_io_CPPFLAGS = $(UNIT_CPPFLAGS)

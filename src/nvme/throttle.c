@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "nvme/throttle.h"
+
+#include <time.h>
+
+#include "nvme/controller-private.h"
+
+#define SECOND 1000000000ULL
+
+/* What a bucket holds when nothing else is said. */
+#define DEPTH_NS (SECOND / 10)
+
+/* Looks at who waits are at least so far apart. */
+#define QUANTUM_NS 500000ULL
+
+/* Some years: keeps sums of times far from their end. */
+#define LONGEST_NS (1ULL << 57)
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * SECOND + ts.tv_nsec;
+}
+
+void nvme_throttle_set(struct nvme_throttle *throttle, const struct nvme_limits *limits)
+{
+	*throttle = (struct nvme_throttle){ .limits = *limits };
+	for (unsigned i = 0; i < NVME_LIMITS; i++)
+		throttle->on |= limits->limit[i].rate != 0;
+}
+
+static uint64_t time_for(uint64_t amount, uint64_t rate)
+{
+	unsigned __int128 time = (unsigned __int128)amount * SECOND / rate;
+
+	return time < LONGEST_NS ? time : LONGEST_NS;
+}
+
+/* How long until it is not full. */
+static uint64_t full_for(const uint64_t *empty_at, uint64_t depth, uint64_t now)
+{
+	uint64_t empty = READ_ONCE(*empty_at);
+
+	return empty > now + depth ? empty - now - depth : 0;
+}
+
+static void pour(uint64_t *empty_at, uint64_t time, uint64_t now)
+{
+	uint64_t before = READ_ONCE(*empty_at);
+
+	while (!__atomic_compare_exchange_n(empty_at, &before, MAX(before, now) + time, false,
+					    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
+static bool applies(enum nvme_limit limit, bool write)
+{
+	switch (limit) {
+	case NVME_LIMIT_READ_BYTES:
+	case NVME_LIMIT_READ_COMMANDS:
+		return !write;
+	case NVME_LIMIT_WRITE_BYTES:
+	case NVME_LIMIT_WRITE_COMMANDS:
+		return write;
+	case NVME_LIMIT_TOTAL_BYTES:
+	case NVME_LIMIT_TOTAL_COMMANDS:
+	case NVME_LIMITS:
+		break;
+	}
+	return true;
+}
+
+static bool is_of_bytes(enum nvme_limit limit)
+{
+	return limit == NVME_LIMIT_TOTAL_BYTES || limit == NVME_LIMIT_READ_BYTES ||
+	       limit == NVME_LIMIT_WRITE_BYTES;
+}
+
+static void spend(struct nvme_throttle *throttle, bool write, uint64_t bytes, unsigned commands,
+		  uint64_t now)
+{
+	for (unsigned i = 0; i < NVME_LIMITS; i++) {
+		struct nvme_bucket *bucket = &throttle->buckets[i];
+		uint64_t rate = throttle->limits.limit[i].rate, max = throttle->limits.limit[i].max;
+		uint64_t amount = is_of_bytes(i) ? bytes : commands;
+
+		if (!rate || !applies(i, write))
+			continue;
+		pour(&bucket->empty_at, time_for(amount, rate), now);
+		if (max)
+			pour(&bucket->burst_empty_at, time_for(amount, max), now);
+	}
+}
+
+uint64_t nvme_throttle_take(struct nvme_throttle *throttle, bool write, uint64_t bytes,
+			    uint64_t now)
+{
+	uint64_t wait = 0;
+
+	for (unsigned i = 0; i < NVME_LIMITS; i++) {
+		const struct nvme_bucket *bucket = &throttle->buckets[i];
+		uint64_t rate = throttle->limits.limit[i].rate, max = throttle->limits.limit[i].max;
+
+		if (!rate || !applies(i, write))
+			continue;
+		wait = MAX(wait,
+			   full_for(&bucket->empty_at, max ? time_for(max, rate) : DEPTH_NS, now));
+		if (max)
+			wait = MAX(wait, full_for(&bucket->burst_empty_at, DEPTH_NS, now));
+	}
+	if (!wait)
+		spend(throttle, write, bytes, 1, now);
+	return wait;
+}
+
+void nvme_throttle_spend(struct nvme_throttle *throttle, bool write, uint64_t bytes)
+{
+	if (throttle->on)
+		spend(throttle, write, bytes, 0, now_ns());
+}
+
+/* What a command moves between us and the storage, or would if the storage could not do it alone. */
+static uint64_t bytes_of(const struct nvme_request *request)
+{
+	switch (request->command.opcode) {
+	case NVME_IO_READ:
+	case NVME_IO_WRITE:
+	case NVME_IO_COMPARE:
+	case NVME_IO_VERIFY:
+	case NVME_IO_WRITE_ZEROES:
+		return (uint64_t)((request->command.cdw12 & 0xffff) + 1)
+		       << request->ns->block_shift;
+	default:
+		return 0;
+	}
+}
+
+static bool is_write(const struct nvme_request *request)
+{
+	switch (request->command.opcode) {
+	case NVME_IO_READ:
+	case NVME_IO_COMPARE:
+	case NVME_IO_VERIFY:
+		return false;
+	default:
+		return true;
+	}
+}
+
+static struct nvme_namespace_share *share_of(const struct nvme_request *request)
+{
+	return &request->ns->shares[request->worker->index];
+}
+
+/* Durability and administration are not rationed, and who goes away is not kept. */
+static bool is_free(const struct nvme_request *request)
+{
+	return !request->ns->throttle.on || !request->sq->id ||
+	       request->command.opcode == NVME_IO_FLUSH || share_of(request)->leaving ||
+	       request->sq->deletion;
+}
+
+/* Return: it goes. */
+static bool try(struct nvme_request *request, uint64_t now)
+{
+	struct nvme_worker *worker = request->worker;
+	uint64_t *blocked = &share_of(request)->blocked[is_write(request)];
+	uint64_t wait;
+
+	if (is_free(request))
+		return true;
+	if (*blocked == worker->throttle_round)
+		return false;
+	wait = nvme_throttle_take(&request->ns->throttle, is_write(request), bytes_of(request),
+				  now);
+	if (!wait)
+		return true;
+	*blocked = worker->throttle_round;
+	worker->throttle_due = MIN(worker->throttle_due, now + MAX(wait, QUANTUM_NS));
+	return false;
+}
+
+static void begin_round(struct nvme_worker *worker)
+{
+	worker->throttle_round++;
+	worker->throttle_due = UINT64_MAX;
+}
+
+bool nvme_throttle_admit(struct nvme_request *request)
+{
+	struct nvme_worker *worker = request->worker;
+
+	if (!request->ns->throttle.on)
+		return true;
+	if (try(request, now_ns()))
+		return true;
+	nvme_request_wait(request, &worker->throttled);
+	return false;
+}
+
+bool nvme_throttle_poll(struct nvme_worker *worker)
+{
+	struct nvme_request_list waiting = worker->throttled;
+	struct nvme_request *request;
+	bool any = false;
+	uint64_t now;
+
+	if (!waiting.first)
+		return false;
+	now = now_ns();
+	if (now < worker->throttle_due)
+		return false;
+	begin_round(worker);
+	nvme_request_list_init(&worker->throttled);
+	while ((request = nvme_request_list_take(&waiting))) {
+		if (!nvme_namespace_is_ready(request->ns)) {
+			nvme_request_list_append(&worker->gated, request);
+		} else if (try(request, now)) {
+			nvme_request_execute_now(request);
+			any = true;
+		} else {
+			nvme_request_list_append(&worker->throttled, request);
+		}
+	}
+	return any;
+}
+
+void nvme_throttle_hurry(struct nvme_worker *worker)
+{
+	worker->throttle_due = 0;
+}
+
+int64_t nvme_throttle_wait(const struct nvme_worker *worker)
+{
+	uint64_t now;
+
+	if (!worker->throttled.first)
+		return -1;
+	now = now_ns();
+	return worker->throttle_due > now ? MIN(worker->throttle_due - now, LONGEST_NS) : 0;
+}
