@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Disks come and go while the guest runs, with I/O on another one."""
 import contextlib
+import time
 
 import pytest
 
@@ -68,6 +69,23 @@ def test_attach_and_detach_by_virsh_metadata(vhost, guest):
             wait_disk(vhost, guest, 24, 0)
     # The record, which --set has thrown away, is back.
     vhost.host.wait_for(lambda: 'virtnvme-port0' in vhost.metadata('shared', '--live'), 'the record')
+
+
+def test_limits_change_while_it_runs(vhost, guest):
+    def seconds():
+        start = time.monotonic()
+        guest.check('dd if=/dev/nvme0n1 of=/dev/null bs=4k count=60 iflag=direct')
+        return time.monotonic() - start
+
+    def limit(extra):
+        disk = disk_xml('nvme0n1', f'{IMAGES}/shared.raw', capacity=64, extra=extra)
+        vhost.set_metadata('shared', devices_xml(controller_xml(0, disk)), '--live')
+
+    limit('<nvme:iotune><nvme:read_iops_sec>20</nvme:read_iops_sec></nvme:iotune>')
+    vhost.host.wait_for(lambda: seconds() > 2.5, 'at most 20 reads a second', 30)
+    assert 'read_iops_sec' in vhost.metadata('shared', '--live')
+    limit('')
+    vhost.host.wait_for(lambda: seconds() < 1.5, 'no limit', 30)
 
 
 def test_a_controller_is_parked_and_used_again(vhost, guest):
