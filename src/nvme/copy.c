@@ -71,15 +71,16 @@ static void range_read(struct block_request *block, int result)
 	struct nvme_request *request = container_of(block, struct nvme_request, block);
 	struct work *work;
 
+	/* One that was held, and is given up, has no buffer any more but knows its result. */
+	if (result < 0 && request->bounce)
+		request->result = ((struct work *)request->bounce->data)->next;
 	if (result < 0 && nvme_hold(request, result))
 		return;
-	work = request->bounce->data;
-	if (result < 0)
-		request->result = work->next;
 	if (result < 0 || !request->sq->live) {
 		nvme_request_complete(request, result < 0 ? nvme_io_result(request, result) : 0);
 		return;
 	}
+	work = request->bounce->data;
 	work->next++;
 	work->bytes += block->bytes;
 	read_next(request);
@@ -118,6 +119,7 @@ static nvme_result fetch_ranges(struct nvme_request *request, struct work *work,
 	uint64_t all = 0;
 	nvme_result result;
 
+	request->result = 0;
 	work->next = 0;
 	work->bytes = 0;
 	work->count = NVME_COPY_RANGES(request->command.cdw12);

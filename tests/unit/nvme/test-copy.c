@@ -174,6 +174,39 @@ static void errors_name_the_range(void **state)
 	disk->result = 0;
 }
 
+/* What is held has no buffer any more, and begins again: nothing is left of the first time. */
+static void held_and_given_up_or_tried_again(void **state)
+{
+	const struct nvme_namespace_config config = { .nsid = 1, .error_policy = NVME_ERROR_STOP };
+	struct machine *machine = *state;
+	struct machine_disk *disk = machine_disk(machine);
+	struct machine_completion completion;
+
+	assert_int_equal(nvme_controller_detach(machine->ctrl, 1, NULL, NULL), 0);
+	machine_run(machine);
+	assert_int_equal(nvme_controller_attach(machine->ctrl, &config, (struct block *)disk, NULL),
+			 0);
+	set_range(machine, 0, 100, 4);
+	set_range(machine, 1, 200, 4);
+	for (unsigned give_up = 0; give_up < 2; give_up++) {
+		disk->hold = true;
+		machine_submit(machine, 1, to(1000, 2));
+		machine_run(machine);
+		machine_release(machine, disk);
+		disk->result = -EIO;
+		machine_release(machine, disk);
+		machine_run(machine);
+		assert_false(machine_take(machine, 1, &completion));
+		disk->hold = false;
+		disk->result = 0;
+		nvme_controller_retry(machine->ctrl, give_up);
+		machine_run(machine);
+		assert_true(machine_take(machine, 1, &completion));
+		assert_status(completion, give_up ? NVME_UNRECOVERED_READ : 0);
+		assert_int_equal(completion.result, give_up);
+	}
+}
+
 /* Nothing is written when the guest has forgotten the command. */
 static void a_reset_ends_it(void **state)
 {
@@ -202,6 +235,7 @@ int main(void)
 		test(as_much_as_identify_says),
 		test(commands_are_judged),
 		test(errors_name_the_range),
+		test(held_and_given_up_or_tried_again),
 		test(a_reset_ends_it),
 	};
 
