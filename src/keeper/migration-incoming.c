@@ -20,7 +20,7 @@
  *				and the source goes on.
  *	MIGRATION completed	all devices are loaded: a replay that came before the bridges is repeated
  *	MIGRATION failed	the disks are the source's again
- *	RESUME			the replay is verified -> thaw
+ *	RESUME			the replay is verified, or has not been for too long -> thaw
  *
  * Nothing is done on the disks before RESUME: a device that is loaded after our Load may fail, and
  * the source's QEMU resumes by itself. A RESUME without a Load is a domain without our state in
@@ -28,7 +28,7 @@
  */
 #define LOCK_RETRY_US  50000
 #define LOCK_TRIES     100 /* 5 s: the source has unlocked before it wrote its state */
-#define REPLAY_WAIT_US 3000000
+#define REPLAY_WAIT_US 10000000
 
 /* Not only the locks of ours: the controller's on its descriptors too. */
 static void give_back(struct migration *migration)
@@ -39,6 +39,7 @@ static void give_back(struct migration *migration)
 		migration->ops->unlock(migration->opaque);
 		migration->locked = false;
 	}
+	migration->running[MIGRATION_REPLAY] = false; /* abandoned as well */
 	if (!migration->running[MIGRATION_ABANDON])
 		migration_start(migration, MIGRATION_ABANDON);
 }
@@ -129,6 +130,21 @@ void migration_load(struct migration *migration, unsigned number, const void *da
 	}
 }
 
+/* QEMU's main loop is free, so it comes now or never. */
+static void await_replay(struct migration *migration)
+{
+	sd_event_source_set_time_relative(migration->retry, REPLAY_WAIT_US);
+	sd_event_source_set_enabled(migration->retry, SD_EVENT_ONESHOT);
+}
+
+void migration_miss_replay(struct migration *migration)
+{
+	_cleanup_error_ struct error *err = NULL;
+
+	error_set(&err, ETIMEDOUT, "QEMU has not done it in time");
+	migration_done(migration, MIGRATION_REPLAY, err);
+}
+
 static void arrive(struct migration *migration)
 {
 	migration->state = MIGRATION_ACTIVE; /* until it is home */
@@ -164,7 +180,9 @@ static void replay_done(struct migration *migration, const struct error *err)
 			  err->message);
 	migration->replayed = true;
 	migration_step(migration, "QEMU's half");
-	if (migration->resumed && migration->loaded)
+	if (migration->homeward)
+		migration_go_home(migration);
+	else if (migration->resumed && migration->loaded)
 		arrive(migration);
 }
 
@@ -188,6 +206,7 @@ static void resume(struct migration *migration)
 		arrive(migration);
 	} else if (!migration->replayed) {
 		log_error("the domain runs before QEMU's half of the NVMe controllers is back");
+		await_replay(migration);
 	} else {
 		arrive(migration);
 	}
@@ -203,6 +222,8 @@ bool migration_incoming_event(struct migration *migration, const char *name, con
 		migration->ops->loaded(migration->opaque);
 	} else if (string_equal(status, "setup") && migration->loaded) {
 		/* It was left paused and is on its way to the next host. */
+		if (!migration->replayed)
+			await_replay(migration);
 		arrive(migration);
 		return false;
 	}

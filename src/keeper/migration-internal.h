@@ -66,6 +66,8 @@ void migration_go_home(struct migration *migration);
 
 /* migration-incoming.c */
 void migration_retry_load(struct migration *migration);
+/** migration_miss_replay() - it has been waited for long enough */
+void migration_miss_replay(struct migration *migration);
 /** migration_incoming_event() - @status: of MIGRATION, else NULL. Return: it was about the incoming
  * migration */
 bool migration_incoming_event(struct migration *migration, const char *name, const char *status);

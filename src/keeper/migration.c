@@ -120,14 +120,6 @@ static void answer_calls(struct migration *migration, const struct error *err)
 
 static void begin(struct migration *migration)
 {
-	_cleanup_error_ struct error *err = NULL;
-
-	/* It has arrived a moment ago, and has not run. */
-	if (migration->running[MIGRATION_REPLAY]) {
-		error_set(&err, EAGAIN,
-			  _("QEMU's half of the NVMe controllers is not back yet; try again"));
-		set_problem(migration, err);
-	}
 	migration_start(migration, MIGRATION_ASK_QEMU);
 	migration->message_mode = true;
 	migration_start(migration, MIGRATION_MESSAGE_MODE_ON);
@@ -183,7 +175,7 @@ static void go_home(struct migration *migration)
 
 	if (!migration->homeward || running[MIGRATION_FREEZE] || running[MIGRATION_COLLECT] ||
 	    running[MIGRATION_MESSAGE_MODE_ON] || running[MIGRATION_MESSAGE_MODE_OFF] ||
-	    running[MIGRATION_THAW])
+	    running[MIGRATION_THAW] || running[MIGRATION_REPLAY])
 		return;
 	if (!migration->locked) {
 		_cleanup_error_ struct error *err = NULL;
@@ -218,6 +210,8 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *opaque)
 
 	if (migration->load)
 		migration_retry_load(migration);
+	else if (migration->running[MIGRATION_REPLAY])
+		migration_miss_replay(migration);
 	else
 		go_home(migration);
 	return 0;
@@ -263,8 +257,15 @@ bool migration_awaits_permit(const struct migration *migration, struct monitor_t
 /* As far as it goes now. */
 static void prepare(struct migration *migration)
 {
-	if (!migration->preparing || migration->homeward || migration->frozen ||
-	    migration->running[MIGRATION_FREEZE])
+	if (!migration->preparing)
+		return;
+	/* It has arrived a moment ago and has not run; QEMU, which waits for us, can do no more. */
+	if (migration->running[MIGRATION_REPLAY]) {
+		fail_with(migration, EAGAIN,
+			  _("QEMU's half of the NVMe controllers is not back yet; try again"));
+		return;
+	}
+	if (migration->homeward || migration->frozen || migration->running[MIGRATION_FREEZE])
 		return;
 	if (migration->problem) {
 		fail_preparation(migration, migration->problem);
@@ -365,7 +366,9 @@ static void handle_status(struct migration *migration, const char *status,
 	if (string_equal(status, "setup")) {
 		announce(migration, when);
 	} else if (string_equal(status, "failed") || string_equal(status, "cancelled")) {
-		if (migration->state != MIGRATION_NONE && !migration->homeward)
+		/* On the way home it is the next one's, which has not begun. */
+		if (migration->state != MIGRATION_NONE &&
+		    (!migration->homeward || migration->announced))
 			end(migration);
 	} else if (string_equal(status, "completed")) {
 		if (migration->state == MIGRATION_SETUP || migration->state == MIGRATION_ACTIVE)

@@ -549,6 +549,16 @@ static void a_new_one_begins_at_home(void **state)
 	assert_string_equal(migration_state_name(migration), "setup");
 }
 
+static void a_new_one_that_ends_on_the_way_home_does_not_begin(void **state)
+{
+	copy_memory();
+	stop_and_save();
+	status("failed");
+	status("setup");
+	status("cancelled");
+	come_home();
+}
+
 /* What was written directly before the event came is carried in the overlay. */
 static void message_mode_counts_from_the_event(void **state)
 {
@@ -703,6 +713,9 @@ static void gives_back_when_qemu_fails(void **state)
 	news();
 	status("failed");
 	assert_string_equal(news(), "unlock abandon");
+	/* Of the replay nothing is left to wait for. */
+	event("RESUME");
+	assert_string_equal(news(), "lock thaw");
 }
 
 static void runs_without_a_state(void **state)
@@ -725,20 +738,51 @@ static void leaves_again_without_having_run(void **state)
 	assert_string_equal(news(), "ask on pci");
 }
 
-/* QEMU does not have what would be read of it. */
+/* QEMU does not have what would be read of it, and a thaw would be the end of the replay. */
 static void does_not_leave_before_it_is_there(void **state)
 {
 	load_all();
 	done(MIGRATION_ADOPT);
 	status("completed");
+	news();
 	status("setup");
+	assert_string_equal(news(), "");
+	done(MIGRATION_REPLAY);
+	assert_string_equal(news(), "thaw");
 	done(MIGRATION_THAW);
-	done(MIGRATION_ASK_QEMU);
-	done(MIGRATION_MESSAGE_MODE_ON);
+	assert_string_equal(news(), "ask on pci");
+}
+
+static void is_not_read_before_it_is_there(void **state)
+{
+	load_all();
+	done(MIGRATION_ADOPT);
+	status("completed");
+	status("setup");
 	permit(NULL);
 	news();
 	assert_true(strstr(read_id(0)->error, "not back yet"));
-	assert_string_equal(news(), "no off");
+	status("failed");
+	assert_string_equal(news(), "no");
+	done(MIGRATION_REPLAY);
+	assert_string_equal(news(), "thaw");
+	done(MIGRATION_THAW);
+	assert_string_equal(migration_state_name(migration), "none");
+	copy_memory();
+	stop_and_save();
+}
+
+/* QEMU may not have made its qtest object. */
+static void does_not_wait_for_the_replay_for_ever(void **state)
+{
+	load_all();
+	done(MIGRATION_ADOPT);
+	event("RESUME");
+	news();
+	elapse(migration->retry);
+	assert_string_equal(news(), "thaw");
+	done(MIGRATION_THAW);
+	assert_string_equal(migration_state_name(migration), "none");
 }
 
 #define OUTGOING(name) cmocka_unit_test_setup_teardown(name, begin, finish)
@@ -769,6 +813,7 @@ int main(void)
 		OUTGOING(stays_frozen_without_its_locks),
 		OUTGOING(thaws_until_it_works),
 		OUTGOING(a_new_one_begins_at_home),
+		OUTGOING(a_new_one_that_ends_on_the_way_home_does_not_begin),
 		OUTGOING(message_mode_counts_from_the_event),
 		INCOMING(arrives),
 		INCOMING(waits_for_the_replay),
@@ -781,6 +826,8 @@ int main(void)
 		INCOMING(runs_without_a_state),
 		INCOMING(leaves_again_without_having_run),
 		INCOMING(does_not_leave_before_it_is_there),
+		INCOMING(is_not_read_before_it_is_there),
+		INCOMING(does_not_wait_for_the_replay_for_ever),
 	};
 
 	log_open("test-migration", LOG_CRIT);
