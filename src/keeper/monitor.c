@@ -101,13 +101,13 @@ void monitor_execute(struct monitor *monitor, const char *command, struct json_o
 	if (!call)
 		abort(); /* nobody could be told */
 	call->command = strdup(command);
-	call->id = ++monitor->last_id;
 	call->done = done;
 	call->opaque = opaque;
-	if (!monitor->connected) {
+	if (!monitor || !monitor->connected) {
 		fail_call(call, ENOTCONN, _("QEMU's monitor is not connected"));
 		return;
 	}
+	call->id = ++monitor->last_id;
 	r = send_command(monitor, command, call->id, owned, fd);
 	if (r < 0) {
 		fail_call(call, -r, strerror(-r));

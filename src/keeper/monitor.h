@@ -51,6 +51,7 @@ bool monitor_connected(const struct monitor *monitor);
 
 /**
  * monitor_execute() - one command
+ * @monitor: NULL: QEMU has ended, and what was asked of the controller is answered only now
  * @arguments: reference taken over; may be NULL
  * @fd: a descriptor for getfd, still the caller's; -1: none
  * @done: may run from inside, when the command cannot be sent

@@ -4,6 +4,7 @@ KEEPER_TESTS = \
 	tests/unit/keeper/test-images \
 	tests/unit/keeper/test-listener \
 	tests/unit/keeper/test-migration \
+	tests/unit/keeper/test-monitor \
 	tests/unit/keeper/test-relay \
 	tests/unit/keeper/test-replay \
 	tests/unit/keeper/test-standstill \
@@ -26,6 +27,8 @@ tests_unit_keeper_test_blob_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
 tests_unit_keeper_test_blob_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
 tests_unit_keeper_test_migration_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
 tests_unit_keeper_test_migration_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
+tests_unit_keeper_test_monitor_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
+tests_unit_keeper_test_monitor_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
 tests_unit_keeper_test_standstill_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
 tests_unit_keeper_test_standstill_LDADD = $(KEEPER_LIBS) $(CMOCKA_LIBS)
 tests_unit_keeper_test_replay_CPPFLAGS = $(KEEPER_TEST_CPPFLAGS)
