@@ -154,12 +154,11 @@ static struct nvme_namespace_share *share_of(const struct nvme_request *request)
 	return &request->ns->shares[request->worker->index];
 }
 
-/* Durability and administration are not rationed, and who goes away is not kept. */
+/* Durability and administration are not rationed, and a namespace that goes away is not kept. */
 static bool is_free(const struct nvme_request *request)
 {
 	return !request->ns->throttle.on || !request->sq->id ||
-	       request->command.opcode == NVME_IO_FLUSH || share_of(request)->leaving ||
-	       request->sq->deletion;
+	       request->command.opcode == NVME_IO_FLUSH || share_of(request)->leaving;
 }
 
 /* Return: it goes. */
@@ -196,7 +195,10 @@ bool nvme_throttle_admit(struct nvme_request *request)
 		return true;
 	if (try(request, now_ns()))
 		return true;
-	nvme_request_wait(request, &worker->throttled);
+	if (request->sq->deletion)
+		nvme_request_complete(request, NVME_ABORTED_SQ_DELETION);
+	else
+		nvme_request_wait(request, &worker->throttled);
 	return false;
 }
 
@@ -219,6 +221,9 @@ bool nvme_throttle_poll(struct nvme_worker *worker)
 			nvme_request_list_append(&worker->gated, request);
 		} else if (try(request, now)) {
 			nvme_request_execute_now(request);
+			any = true;
+		} else if (request->sq->deletion) {
+			nvme_request_complete(request, NVME_ABORTED_SQ_DELETION);
 			any = true;
 		} else {
 			nvme_request_list_append(&worker->throttled, request);

@@ -13,7 +13,8 @@ struct nvme_worker;
  * Fair sharing: a namespace may have limits, of bytes and commands a second. A command that would be
  * above one waits before it is executed, in its worker's list `throttled`. It is in flight, but at no
  * backend, and keeps no buffer: to a freeze, a migration, an Abort, a reset or a successor it is a
- * command that was not executed.
+ * command that was not executed. Nor does it keep a queue that is deleted: it is aborted then, as a
+ * guest that deletes queues could exceed its limits otherwise.
  *
  * Each limit is a bucket that leaks at its rate. A bucket keeps one number, the time when it will be
  * empty; a command adds what it costs at the rate. A command may go while the bucket is not full,
@@ -55,7 +56,7 @@ uint64_t nvme_throttle_take(struct nvme_throttle *throttle, bool write, uint64_t
 void nvme_throttle_spend(struct nvme_throttle *throttle, bool write, uint64_t bytes);
 
 /** nvme_throttle_admit() - may the request, which is of a namespace, be executed now? If not it is
- * in the worker's list from here on */
+ * in the worker's list from here on, or aborted */
 bool nvme_throttle_admit(struct nvme_request *request);
 
 /** nvme_throttle_poll() - execute those that may go now. Return: was there any? */

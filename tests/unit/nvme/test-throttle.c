@@ -283,6 +283,7 @@ static void a_namespace_that_leaves_keeps_nobody(void **state)
 	assert_int_equal(done, 1);
 }
 
+/* But its commands do not go before their time: the guest could do that again and again. */
 static void nor_does_a_queue_that_is_deleted(void **state)
 {
 	struct machine *machine = *state;
@@ -293,7 +294,44 @@ static void nor_does_a_queue_that_is_deleted(void **state)
 				      (struct nvme_command){ .opcode = NVME_ADMIN_DELETE_SQ,
 							     .cdw10 = 1 }),
 		      0);
-	assert_int_equal(machine_disk(machine)->submitted, 3);
+	assert_int_equal(machine_disk(machine)->submitted, 1);
+	for (unsigned i = 0; i < 2; i++)
+		assert_true(answered(machine, 1, cids[i], NVME_ABORTED_SQ_DELETION));
+}
+
+/* Another namespace has one that waits, so that nobody looks again soon. */
+static void nor_when_they_waited_for_the_namespace(void **state)
+{
+	struct machine_disk *other = machine_disk_new(MiB);
+	struct machine *machine = *state;
+	struct nvme_limits limits = { 0 };
+	uint16_t cids[3];
+
+	machine_attach(machine, 2, other);
+	limits.limit[NVME_LIMIT_WRITE_COMMANDS].rate = 1;
+	for (unsigned nsid = 1; nsid <= 2; nsid++)
+		assert_int_equal(nvme_controller_set_limits(machine->ctrl, nsid, &limits), 0);
+	nvme_controller_set_ready(machine->ctrl, 1, false);
+	for (unsigned i = 0; i < 2; i++) {
+		struct nvme_command command = write_block(machine, 0, 1);
+
+		cids[i] = machine_submit(machine, 1, command);
+		command.nsid = 2;
+		cids[2] = machine_submit(machine, 2, command);
+		assert_int_equal(answered(machine, 2, cids[2], 0), !i);
+	}
+	machine_submit(machine, 0,
+		       (struct nvme_command){ .opcode = NVME_ADMIN_DELETE_SQ, .cdw10 = 1 });
+	assert_false(answered(machine, 1, 0, 0));
+	nvme_controller_set_ready(machine->ctrl, 1, true);
+	assert_true(answered(machine, 1, cids[0], 0));
+	assert_true(answered(machine, 1, cids[1], NVME_ABORTED_SQ_DELETION));
+	assert_true(machine_take(machine, 0, &(struct machine_completion){}));
+	now += SECOND;
+	assert_true(answered(machine, 2, cids[2], 0));
+	assert_int_equal(nvme_controller_detach(machine->ctrl, 2, NULL, NULL), 0);
+	machine_run(machine);
+	machine_disk_free(other);
 }
 
 static void a_freeze_does_not_wait_for_them(void **state)
@@ -368,6 +406,7 @@ int main(void)
 		TEST(a_reset_drops_them),
 		TEST(a_namespace_that_leaves_keeps_nobody),
 		TEST(nor_does_a_queue_that_is_deleted),
+		TEST(nor_when_they_waited_for_the_namespace),
 		TEST(a_freeze_does_not_wait_for_them),
 		TEST(a_successor_executes_them),
 		TEST(who_waited_for_the_namespace_waits_here),
