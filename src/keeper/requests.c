@@ -405,13 +405,26 @@ struct delayed {
 		       struct json_object *arguments);
 };
 
+static bool refuse_meanwhile(const struct keeper *keeper, struct control_request *request)
+{
+	struct error *err = NULL;
+
+	if (!migration_is_under_way(keeper->migration))
+		return false;
+	error_set(&err, EBUSY,
+		  _("a migration or save of the domain is under way; try "
+		    "again when it is over"));
+	control_request_fail(request, err);
+	return true;
+}
+
 static void on_controller_back(void *opaque, const struct error *err)
 {
 	struct delayed *delayed = opaque;
 
 	if (err)
 		fail_copy(delayed->request, err);
-	else
+	else if (!refuse_meanwhile(delayed->keeper, delayed->request))
 		delayed->handle(delayed->keeper, delayed->request, delayed->arguments);
 	json_object_put(delayed->arguments);
 	free(delayed);
@@ -446,13 +459,8 @@ static void on_request(void *opaque, struct control_request *request, const char
 	}
 	for (i = 0; i < ARRAY_SIZE(handlers); i++)
 		if (string_equal(command, handlers[i].name)) {
-			if (handlers[i].changes && migration_is_under_way(keeper->migration)) {
-				error_set(&err, EBUSY,
-					  _("a migration or save of the domain is under way; try "
-					    "again when it is over"));
-				control_request_fail(request, err);
+			if (handlers[i].changes && refuse_meanwhile(keeper, request))
 				return;
-			}
 			if (handlers[i].changes && keeper->supervisor.state == CONTROLLER_FAILED)
 				fail_copy(request, keeper->supervisor.reason);
 			else if (handlers[i].changes && supervisor_restarting(&keeper->supervisor))

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent import futures
 
 import pytest
 
@@ -432,6 +433,21 @@ def test_goes_on_while_a_successor_gets_its_disks(sides):
     seen = len(source.client.served)
     source.driver.read(0, 512)
     assert not [one for one in source.client.served[seen:] if one[0] == v.DMA_WRITE]
+
+
+def test_hot_plug_that_waited_is_refused(sides):
+    """It came before the migration, and waits for a controller that comes back in the midst of it."""
+    source = slow_to_start(sides(1)).start().guest()
+    disk = source.keeper.file_disk(2, 'b.raw', capacity=1 << 20)
+    open(source.keeper.path('slow'), 'w').close()       # pylint: disable=consider-using-with
+    os.kill(source.keeper.call('status')['controller']['pid'], signal.SIGKILL)
+    until(lambda: source.keeper.call('status')['controller']['state'] == 'restarting')
+    with futures.ThreadPoolExecutor(1) as pool:
+        plugged = pool.submit(source.keeper.call, 'add-namespace', index=0, namespace=disk)
+        time.sleep(0.1)     # the other way round it is refused at once
+        source.announce()
+        with pytest.raises(Refused, match='under way'):
+            plugged.result()
 
 
 @pytest.mark.parametrize('when', ['told', 'asked', 'freezing'])
