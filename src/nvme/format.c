@@ -7,6 +7,7 @@
  * another: request->block is each piece's in turn. It holds its namespace and counts as executing, so
  * a freeze waits for the piece in hand; the rest waits for the thaw and begins again, as a successor
  * does. Nothing of the guest's may be written there meanwhile, and what is zeroes already costs little.
+ * A namespace that is detached waits for the piece in hand only: all of them may take hours.
  */
 #include "nvme/format.h"
 
@@ -41,6 +42,10 @@ static void erase(struct nvme_request *request, uint64_t offset)
 
 	if (offset >= end) {
 		nvme_request_complete(request, NVME_SUCCESS);
+		return;
+	}
+	if (request->ns->shares[request->worker->index].leaving) {
+		nvme_request_complete(request, NVME_INVALID_NAMESPACE | NVME_DNR);
 		return;
 	}
 	request->block = (struct block_request){

@@ -115,6 +115,28 @@ static void a_freeze_comes_between(void **state)
 	assert_true(is_all(large, 0));
 }
 
+/* Nor does who detaches wait for the rest of it, which may be hours. */
+static void a_detached_namespace_ends_it(void **state)
+{
+	struct machine *machine = *state;
+	struct machine_completion completion;
+	bool left = false;
+
+	large->hold = true;
+	machine_submit(machine, 0, format(2, 0));
+	machine_run(machine);
+	assert_int_equal(nvme_controller_detach(machine->ctrl, 2, frozen, &left), 0);
+	machine_run(machine);
+	assert_false(left);
+	machine_release(machine, large);
+	machine_run(machine);
+	assert_true(left);
+	assert_int_equal(large->count, 0);
+	assert_true(machine_take(machine, 0, &completion));
+	assert_status(completion, NVME_INVALID_NAMESPACE);
+	large->hold = false;
+}
+
 static void a_reset_ends_it(void **state)
 {
 	struct machine *machine = *state;
@@ -155,8 +177,13 @@ int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		test(one_namespace_is_zeroes), test(identify_says_so), test(formats_are_judged),
-		test(a_freeze_comes_between),  test(a_reset_ends_it),  test(a_successor_goes_on),
+		test(one_namespace_is_zeroes),
+		test(identify_says_so),
+		test(formats_are_judged),
+		test(a_freeze_comes_between),
+		test(a_reset_ends_it),
+		test(a_successor_goes_on),
+		test(a_detached_namespace_ends_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
