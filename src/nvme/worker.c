@@ -119,17 +119,20 @@ void nvme_worker_remove_sq(struct nvme_worker *worker, struct nvme_sq *sq)
 			worker->sqs[i] = worker->sqs[--worker->sq_count];
 }
 
-/* Each command of the list tries again; one that still cannot goes to the end of its list. */
-static void retry(struct nvme_request_list *list)
+/* Each command tries again; one that still cannot goes to the end of the list. */
+static void retry_bounces(struct nvme_worker *worker)
 {
-	struct nvme_request_list waiters = *list;
+	struct nvme_request_list waiters = worker->bounce_waiters;
 	struct nvme_request *request;
 
-	if (!waiters.first)
-		return;
-	nvme_request_list_init(list);
-	while ((request = nvme_request_list_take(&waiters)))
-		nvme_request_execute_now(request);
+	nvme_request_list_init(&worker->bounce_waiters);
+	while ((request = nvme_request_list_take(&waiters))) {
+		/* A freeze may have given the image back meanwhile. */
+		if (nvme_namespace_is_ready(request->ns))
+			nvme_request_execute_now(request);
+		else
+			nvme_request_list_append(&worker->gated, request);
+	}
 }
 
 static bool can_deliver(const struct nvme_worker *worker)
@@ -200,7 +203,7 @@ static bool poll_queues(struct nvme_worker *worker)
 	any |= nvme_throttle_poll(worker);
 	any |= retry_deliveries(worker);
 	if (can_retry_bounces(worker)) {
-		retry(&worker->bounce_waiters);
+		retry_bounces(worker);
 		any = true;
 	}
 	for (unsigned i = 0; i < worker->cq_count; i++) {

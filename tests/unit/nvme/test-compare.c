@@ -129,12 +129,42 @@ static void a_reset_ends_them(void **state)
 	disk->hold = false;
 }
 
+/* Since it began to wait for a buffer, another process may have got the image. */
+static void who_waited_for_a_buffer_waits_for_the_namespace(void **state)
+{
+	struct machine *machine = *state;
+	struct machine_disk *disk = machine_disk(machine);
+	struct machine_completion completion;
+	unsigned answers = 0;
+
+	disk->hold = true;
+	for (unsigned i = 0; i < 17; i++) /* NVME_BOUNCES, and one */
+		machine_submit(machine, 1 + i / 10, machine_rw(NVME_IO_VERIFY, 0, 1, 0, 0));
+	machine_run(machine);
+	assert_int_equal(disk->submitted, 16);
+	nvme_controller_set_ready(machine->ctrl, 1, false);
+	machine_release(machine, disk);
+	machine_run(machine);
+	assert_int_equal(disk->submitted, 16);
+	nvme_controller_set_ready(machine->ctrl, 1, true);
+	machine_run(machine);
+	assert_int_equal(disk->submitted, 17);
+	while (disk->count)
+		machine_release(machine, disk);
+	machine_run(machine);
+	while (machine_take(machine, 1, &completion) || machine_take(machine, 2, &completion))
+		answers++;
+	assert_int_equal(answers, 17);
+	disk->hold = false;
+}
+
 int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, machine_setup, machine_teardown)
 	const struct CMUnitTest tests[] = {
-		test(equal_or_not),	   test(a_piece_of_a_page), test(comparisons_are_judged),
-		test(verify_reads_it_all), test(a_reset_ends_them),
+		test(equal_or_not),	      test(a_piece_of_a_page),
+		test(comparisons_are_judged), test(verify_reads_it_all),
+		test(a_reset_ends_them),      test(who_waited_for_a_buffer_waits_for_the_namespace),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
