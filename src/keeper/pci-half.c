@@ -127,7 +127,7 @@ int pci_half_set_table(struct pci_half *half, const char *dump, struct error **e
 	const char *at = dump;
 
 	half->has_table = false;
-	while (i < words) {
+	while (at && i < words) {
 		unsigned long value;
 		char *end;
 
@@ -142,7 +142,7 @@ int pci_half_set_table(struct pci_half *half, const char *dump, struct error **e
 	}
 	if (i < words)
 		return error_set(errp, EINVAL, _("QEMU does not show the MSI-X table: %.80s"),
-				 dump);
+				 dump ? dump : "");
 	half->has_table = true;
 	return 0;
 }

@@ -91,6 +91,8 @@ static void believes_nothing(void **state)
 	assert_non_null(strstr(err->message, "Cannot access memory"));
 	assert_false(half.has_table);
 	error_free(err);
+	/* A QEMU that is not what it should be may answer null. */
+	assert_int_equal(pci_half_set_table(&half, NULL, NULL), -EINVAL);
 	for (round = 0; round < 5000; round++) {
 		size_t i;
 
