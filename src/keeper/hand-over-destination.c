@@ -85,6 +85,21 @@ static int judge_namespace(struct device *device, struct json_object *json, stru
 	return judge_capacity(ns, json_u64_or(json, "capacity", UINT64_MAX), errp);
 }
 
+/* Else one of those that are here would not be looked at. */
+static int judge_unique(const struct device *device, struct json_object *list, size_t number,
+			struct error **errp)
+{
+	uint64_t nsid = json_u64_or(json_object_array_get_idx(list, number), "nsid", 0);
+	size_t i;
+
+	for (i = 0; i < number; i++)
+		if (json_u64_or(json_object_array_get_idx(list, i), "nsid", 0) == nsid)
+			return error_set(errp, EINVAL,
+					 _("the state has namespace %llu of controller %u twice"),
+					 (unsigned long long)nsid, device->config.index);
+	return 0;
+}
+
 static int judge_namespaces(struct device *device, struct json_object *list, struct error **errp)
 {
 	size_t i, count = list ? json_object_array_length(list) : 0, here = 0;
@@ -97,7 +112,8 @@ static int judge_namespaces(struct device *device, struct json_object *list, str
 				 _("controller %u has %zu namespaces in the state and %zu here"),
 				 device->config.index, count, here);
 	for (i = 0; i < count; i++)
-		if (judge_namespace(device, json_object_array_get_idx(list, i), errp) < 0)
+		if (judge_unique(device, list, i, errp) < 0 ||
+		    judge_namespace(device, json_object_array_get_idx(list, i), errp) < 0)
 			return -EINVAL;
 	return 0;
 }

@@ -557,3 +557,47 @@ def test_refused_at_the_target(sides, what, match):
     # Nothing of it was touched, and nothing is held.
     source.goes_on()
     assert source.driver.read(0, 512) == b'before..' * 64
+
+
+def crc32c(data):
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (0x82f63b78 if value & 1 else 0)
+        table.append(value)
+    crc = 0xffffffff
+    for byte in data:
+        crc = crc >> 8 ^ table[(crc ^ byte) & 255]
+    return crc ^ 0xffffffff
+
+
+def forge(parts, change):
+    """The parts of another state, of the same size."""
+    whole = change(b''.join(part[40:] for part in parts))
+    forged, at = [], 0
+    for part in parts:
+        data = whole[at:at + len(part) - 40]
+        at += len(data)
+        rest = part[16:28] + crc32c(whole).to_bytes(4, 'little') + part[32:40]
+        crc = crc32c(part[:12] + bytes(4) + rest + data)
+        forged.append(part[:12] + crc.to_bytes(4, 'little') + rest + data)
+    return forged
+
+
+def test_refused_with_a_namespace_twice(sides):
+    """Each that is here is looked at."""
+    source = sides(1)
+    target = sides(2, incoming=True)
+    for side in (source, target):
+        side.keeper.config['controllers'][0]['namespaces'].append(side.keeper.file_disk(2, 'b.raw', capacity=16 * MIB))
+    parts = source.start().guest().save()
+    target.start()
+    assert forge(parts, lambda whole: whole) == parts
+    second, first = (json.dumps(source.keeper.file_disk(nsid)['uuid']).encode() for nsid in (2, 1))
+
+    def twice(whole):
+        changed = whole.replace(second, first).replace(b'"nsid":2', b'"nsid":1')
+        assert changed != whole and len(changed) == len(whole)
+        return changed
+    refused(lambda: target.load(forge(parts, twice)), 'namespace 1 of controller 0 twice')
+    source.goes_on()
