@@ -7,7 +7,8 @@
 #include "nvme/recovery.h"
 #include "nvme/write-log.h"
 
-/* Commands taken of one queue before the next has its turn. */
+/* Commands taken of one queue before the next has its turn. Of the admin queue only one: it answers
+ * whether there is room or not, with as many messages as its data has pages. */
 #define BATCH 32
 
 void nvme_cq_start(struct nvme_cq *cq, struct nvme_worker *worker)
@@ -215,7 +216,7 @@ unsigned nvme_sq_fetch(struct nvme_sq *sq)
 
 	if (nvme_recovery_left(sq))
 		return may_start(sq) ? nvme_recovery_take_over(sq) : 0;
-	count = MIN(available(sq), (unsigned)BATCH);
+	count = MIN(available(sq), sq->id ? BATCH : 1u);
 	if (!count || !may_fetch(sq) || !copy_entries(sq, commands, count))
 		return 0;
 	while (n < count && (requests[n] = nvme_request_new(sq))) {

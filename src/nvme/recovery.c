@@ -185,6 +185,11 @@ unsigned nvme_recovery_take_over(struct nvme_sq *sq)
 		else
 			nvme_request_start(request);
 		taken++;
+		/* See nvme_sq_fetch(). */
+		if (!sq->id) {
+			journal->left++;
+			break;
+		}
 	}
 	nvme_worker_put_down(sq->worker);
 	nvme_sq_check_idle(sq);

@@ -464,6 +464,44 @@ static void one_worker_takes_over_from_two(void **state)
 	assert_int_equal(taken, 2 * DEEP);
 }
 
+/* Seen when the second is about to be made. */
+static void room_ends_with_the_first_write(struct machine *machine)
+{
+	machine->no_room = machine->writes > 0;
+}
+
+/* What an admin command answers does not ask for room, and may be many messages: no other begins. */
+static void admin_commands_come_one_at_a_time(void **state)
+{
+	struct machine *machine = *state;
+	uint64_t page = machine_alloc(machine, 1);
+
+	machine->message_writes = machine->queue_writes = true;
+	machine->host.map_generation++;
+	for (unsigned i = 0; i < 3; i++)
+		machine_put(machine, 0, machine_get_log(NVME_LOG_SMART, 512, 0, false, page));
+	machine_ring(machine, 0);
+	/* Then a successor begins all of them again. */
+	for (unsigned restart = 0; restart < 2; restart++) {
+		machine->writes = 0;
+		machine->meanwhile = room_ends_with_the_first_write;
+		machine_run(machine);
+		machine->meanwhile = NULL;
+		machine->no_room = false;
+		assert_int_equal(machine->writes, 2);
+		machine_run(machine);
+		if (restart)
+			break;
+		machine_drop_messages(machine);
+		machine_restart(machine, NULL);
+		machine_attach(machine, 1, machine_disk(machine));
+	}
+	while (machine_execute_one(machine))
+		machine_run(machine);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(machine_take(machine, 0, &(struct machine_completion){}));
+}
+
 int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, machine_setup, machine_teardown)
@@ -475,6 +513,7 @@ int main(void)
 		test(what_has_waited_is_in_hand_as_well),
 		test(a_result_is_in_hand),
 		test(data_that_waits_for_room_is_in_hand),
+		test(admin_commands_come_one_at_a_time),
 		test(only_a_poisoned_one_is_failed),
 		test(frozen_nothing_happens),
 		test(every_vector_is_raised_once_afterwards),
