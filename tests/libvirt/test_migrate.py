@@ -2,6 +2,7 @@
 """virsh migrate and virsh save with NVMe disks that are in use."""
 import contextlib
 import hashlib
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -181,6 +182,9 @@ def test_save_and_restore(traveller):
 
 
 def test_managed_save_and_start(traveller):
+    if not re.search(r'^Persistent:\s+yes', traveller.at.virsh('dominfo', traveller.name).stdout, re.M):
+        traveller.migrate('--live')     # where its definition is
+        traveller.settle()
     with traveller.load():
         traveller.at.virsh('managedsave', traveller.name)
         traveller.guest.agent.close()
