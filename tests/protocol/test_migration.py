@@ -414,7 +414,7 @@ def slow_to_start(side):
     """Its controllers from now on; what is sent to one meanwhile is there at once when it begins."""
     program = side.keeper.path('program')
     with open(program, 'w') as f:
-        f.write('#!/bin/sh\n[ -e %s ] && sleep 0.5\nexec %s "$@"\n' % (side.keeper.path('slow'), CONTROLLER))
+        f.write('#!/bin/sh\n[ -e %s ] && sleep 1\nexec %s "$@"\n' % (side.keeper.path('slow'), CONTROLLER))
     os.chmod(program, 0o755)
     side.keeper.config['controller_program'] = program
     return side
@@ -427,6 +427,7 @@ def test_goes_on_while_a_successor_gets_its_disks(sides):
     source.save()
     open(source.keeper.path('slow'), 'w').close()       # pylint: disable=consider-using-with
     os.kill(source.keeper.call('status')['controller']['pid'], signal.SIGKILL)
+    until(lambda: source.keeper.call('status')['controller']['state'] == 'restarting')
     source.goes_on()
     assert source.driver.read(0, 512) == b'before..' * 64
     # Neither is it left in message mode.
