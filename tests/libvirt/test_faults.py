@@ -4,6 +4,8 @@ import errno
 import os
 import random
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -34,25 +36,33 @@ done
 
 
 def image_of(host, name):
-    """Where an image is out here, also when the host is gone."""
+    """Where an image is out here."""
     return host.run_dir / 'images' / name
 
 
 @pytest.fixture
-def doomed(lab_root, product):
-    """A host of which nothing will be left."""
-    with Host('doomed', root=lab_root, product=product) as host:
+def storage():
+    """What is left of a host that is gone: its own directories go with it."""
+    with tempfile.TemporaryDirectory(prefix='virtnvme-storage-') as folder:
+        os.chmod(folder, 0o711)
+        yield Path(folder)
+
+
+@pytest.fixture
+def doomed(lab_root, product, storage):
+    """A host of which nothing else will be left."""
+    with Host('doomed', root=lab_root, product=product, binds=[(storage, IMAGES, False)]) as host:
         managed = LibvirtHost(host)
         managed.start()
         yield managed
 
 
-def test_power_cut(doomed, make_host):
+def test_power_cut(doomed, storage, make_host):
     """Every process of the host is killed at once, over disks that lose what was not flushed."""
     host = doomed.host
     faults = {}
     for name, size in (('raw', 16), ('fs', 64)):
-        image = image_of(host, f'{name}.raw')
+        image = storage / f'{name}.raw'
         with open(image, 'wb') as f:
             f.truncate(size * MIB)
         faults[name] = Faults.make(f'{image}.control', image, f'{image}.stable')
@@ -68,10 +78,10 @@ def test_power_cut(doomed, make_host):
     seed = os.urandom(4).hex()
     print('safe', safe, 'seed', seed)
     for name, its in faults.items():
-        image = image_of(host, f'{name}.raw')
+        image = storage / f'{name}.raw'
         its.cut_power(image, f'{image}.stable', seed=random.Random(seed + name).choice([None, seed]))
 
-    with open(image_of(host, 'raw.raw'), 'rb') as raw:
+    with open(storage / 'raw.raw', 'rb') as raw:
         for slot in range(SLOTS):
             written = int(raw.read(4096).strip(b'\0 ') or 0)
             expected = max((i for i in range(1, safe + 1) if i % SLOTS == slot), default=0)
@@ -79,7 +89,7 @@ def test_power_cut(doomed, make_host):
     # The file system recovers, and has every file that was safe.
     tools = make_host('tools')
     copy = image_of(tools, 'fs.raw')
-    copy.write_bytes(image_of(host, 'fs.raw').read_bytes())
+    copy.write_bytes((storage / 'fs.raw').read_bytes())
     assert tools.run(['e2fsck', '-fy', f'{IMAGES}/fs.raw'], check=False).returncode in (0, 1)
     tools.run(['e2fsck', '-fn', f'{IMAGES}/fs.raw'])
     commands = ''.join(f'cat /{i}\n' for i in range(1, safe + 1))
