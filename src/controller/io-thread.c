@@ -6,8 +6,8 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/i18n.h"
 #include "base/log.h"
@@ -91,14 +91,6 @@ static __thread struct io_thread *current;
 static __thread struct io_threads *holder; /* whose kicks this thread holds back */
 static __thread uint32_t held_kicks;	   /* of which threads */
 _Static_assert(IO_THREADS_MAX <= 32, "held_kicks");
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
-}
 
 static inline void relax(void)
 {
@@ -194,7 +186,7 @@ static void wake(struct io_thread *thread)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (READ_ONCE(thread->asleep) &&
 	    __atomic_exchange_n(&thread->asleep, false, __ATOMIC_RELAXED)) {
-		WRITE_ONCE(thread->kicked_at, now_ns());
+		WRITE_ONCE(thread->kicked_at, clock_ns(CLOCK_MONOTONIC));
 		block_ring_kick(thread->ring);
 	}
 }
@@ -326,7 +318,7 @@ static void end_of_gap(struct io_thread *thread)
 	kicked_at = READ_ONCE(thread->kicked_at);
 	WRITE_ONCE(thread->kicked_at, 0);
 	if (kicked_at < thread->idle_since)
-		kicked_at = now_ns();
+		kicked_at = clock_ns(CLOCK_MONOTONIC);
 	polling_learn(&thread->polling, thread->polling_for, kicked_at - thread->idle_since);
 	thread->idle_since = 0;
 }
@@ -354,7 +346,7 @@ static void idle(struct io_thread *thread)
 		relax();
 		return;
 	}
-	now = now_ns();
+	now = clock_ns(CLOCK_MONOTONIC);
 	if (!thread->idle_since)
 		thread->idle_since = now;
 	if (now - thread->idle_since < polling_time(&thread->polling, thread->polling_for))

@@ -2,8 +2,8 @@
 #include "keeper/migration-internal.h"
 
 #include <errno.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/i18n.h"
 #include "base/log.h"
 
@@ -48,22 +48,14 @@ void migration_start(struct migration *migration, enum migration_action action)
 	migration->ops->start(migration->opaque, action, migration->since);
 }
 
-static uint64_t now_us(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
 void migration_stands_still(struct migration *migration)
 {
-	standstill_begin(&migration->standstill, now_us(CLOCK_MONOTONIC));
+	standstill_begin(&migration->standstill, clock_us(CLOCK_MONOTONIC));
 }
 
 void migration_step(struct migration *migration, const char *what)
 {
-	standstill_step(&migration->standstill, what, now_us(CLOCK_MONOTONIC));
+	standstill_step(&migration->standstill, what, clock_us(CLOCK_MONOTONIC));
 }
 
 static void log_standstill(const struct migration *migration, const char *what)
@@ -78,7 +70,7 @@ static void log_standstill(const struct migration *migration, const char *what)
 /* QEMU's clock is the wall's. */
 static uint64_t monotonic_of(const struct monitor_time *when)
 {
-	uint64_t wall = now_us(CLOCK_REALTIME), monotonic = now_us(CLOCK_MONOTONIC);
+	uint64_t wall = clock_us(CLOCK_REALTIME), monotonic = clock_us(CLOCK_MONOTONIC);
 	uint64_t then = when->seconds * 1000000 + when->micros;
 	uint64_t age = (wall > then ? wall - then : 0) + SINCE_MARGIN_US;
 

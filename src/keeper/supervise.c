@@ -5,8 +5,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/i18n.h"
 #include "base/log.h"
 #include "keeper/carry.h"
@@ -52,14 +52,6 @@ pid_t supervisor_pid(const struct supervisor *supervisor)
 const char *supervisor_reason(const struct supervisor *supervisor)
 {
 	return supervisor->reason ? supervisor->reason->message : NULL;
-}
-
-static uint64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000ull + now.tv_nsec / 1000;
 }
 
 static void set_reason(struct supervisor *supervisor, struct error *err)
@@ -371,7 +363,9 @@ static int on_restart_timer(sd_event_source *source, uint64_t usec, void *opaque
 /* The reason is set. */
 static void died(struct supervisor *supervisor, bool fault)
 {
-	uint64_t served = supervisor->serving_since ? now_us() - supervisor->serving_since : 0;
+	uint64_t served = supervisor->serving_since
+				  ? clock_us(CLOCK_MONOTONIC) - supervisor->serving_since
+				  : 0;
 
 	supervisor->state = CONTROLLER_RESTARTING;
 	supervisor->verdict = crash_policy_judge(&supervisor->policy, served, fault);
@@ -490,7 +484,7 @@ void supervisor_adopted(struct supervisor *supervisor, const struct error *err)
 		return;
 	}
 	supervisor->state = CONTROLLER_RUNNING;
-	supervisor->serving_since = now_us();
+	supervisor->serving_since = clock_us(CLOCK_MONOTONIC);
 	supervisor->ops->settled(supervisor->opaque, NULL, false);
 	wake_waiters(supervisor, NULL);
 }

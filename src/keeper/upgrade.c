@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/i18n.h"
 #include "base/log.h"
 #include "keeper/carry.h"
@@ -44,14 +44,6 @@ struct upgrade {
 	sd_event_source *quiet_timer;
 	unsigned tries;
 };
-
-static uint64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000ull + now.tv_nsec / 1000;
-}
 
 static bool is_the_old_one(const struct upgrade *upgrade)
 {
@@ -104,7 +96,7 @@ static void on_replaced(void *opaque, const struct error *why)
 		return;
 	}
 	answer = json_object_new_object();
-	json_add_u64(answer, "pause_us", now_us() - upgrade->frozen_at);
+	json_add_u64(answer, "pause_us", clock_us(CLOCK_MONOTONIC) - upgrade->frozen_at);
 	control_request_reply(upgrade->request, answer);
 	free(upgrade);
 }
@@ -247,7 +239,7 @@ static void on_ready(void *opaque, struct json_object *result, const struct erro
 	}
 	arguments = json_object_new_object();
 	json_add_bool(arguments, "sync", false);
-	upgrade->frozen_at = now_us();
+	upgrade->frozen_at = clock_us(CLOCK_MONOTONIC);
 	control_connection_call(upgrade->keeper->supervisor.connection, "freeze", arguments, NULL,
 				0, on_frozen, upgrade);
 }

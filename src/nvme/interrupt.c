@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nvme/interrupt.h"
 
-#include <time.h>
-
+#include "base/clock.h"
 #include "nvme/controller-private.h"
 
 /* Feature 08h, section 5.21.1.8 */
@@ -24,14 +23,6 @@ void nvme_interrupt_level(struct nvme_worker *worker)
 		nvme_host_after_writes(worker->ctrl->host, worker->index, call_intx, worker, 0);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
-}
-
 static bool may_wait(const struct nvme_cq *cq, uint32_t coalescing)
 {
 	const struct nvme_controller *ctrl = cq->worker->ctrl;
@@ -51,7 +42,7 @@ bool nvme_interrupt_is_due(struct nvme_cq *cq)
 
 	if (!cq->notify || cq->due == DUE_NOW || !may_wait(cq, coalescing))
 		return cq->notify;
-	now = now_ns();
+	now = clock_ns(CLOCK_MONOTONIC);
 	if (!cq->due)
 		cq->due = now + TIME_NS(coalescing);
 	return now >= cq->due;
@@ -69,7 +60,7 @@ int64_t nvme_interrupt_wait(const struct nvme_cq *cq)
 
 	if (!cq->notify || !cq->due)
 		return -1;
-	now = now_ns();
+	now = clock_ns(CLOCK_MONOTONIC);
 	return now >= cq->due ? 0 : (int64_t)(cq->due - now);
 }
 

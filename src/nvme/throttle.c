@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nvme/throttle.h"
 
-#include <time.h>
-
+#include "base/clock.h"
 #include "nvme/controller-private.h"
 
 #define SECOND 1000000000ULL
@@ -15,14 +14,6 @@
 
 /* Some years: keeps sums of times far from their end. */
 #define LONGEST_NS (1ULL << 57)
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * SECOND + ts.tv_nsec;
-}
 
 void nvme_throttle_set(struct nvme_throttle *throttle, const struct nvme_limits *limits)
 {
@@ -118,7 +109,7 @@ uint64_t nvme_throttle_take(struct nvme_throttle *throttle, bool write, uint64_t
 void nvme_throttle_spend(struct nvme_throttle *throttle, bool write, uint64_t bytes)
 {
 	if (throttle->on)
-		spend(throttle, write, bytes, 0, now_ns());
+		spend(throttle, write, bytes, 0, clock_ns(CLOCK_MONOTONIC));
 }
 
 /* What a command moves between us and the storage, or would if the storage could not do it alone. */
@@ -193,7 +184,7 @@ bool nvme_throttle_admit(struct nvme_request *request)
 
 	if (!request->ns->throttle.on)
 		return true;
-	if (try(request, now_ns()))
+	if (try(request, clock_ns(CLOCK_MONOTONIC)))
 		return true;
 	if (request->sq->deletion)
 		nvme_request_complete(request, NVME_ABORTED_SQ_DELETION);
@@ -211,7 +202,7 @@ bool nvme_throttle_poll(struct nvme_worker *worker)
 
 	if (!waiting.first)
 		return false;
-	now = now_ns();
+	now = clock_ns(CLOCK_MONOTONIC);
 	if (now < worker->throttle_due)
 		return false;
 	begin_round(worker);
@@ -243,6 +234,6 @@ int64_t nvme_throttle_wait(const struct nvme_worker *worker)
 
 	if (!worker->throttled.first)
 		return -1;
-	now = now_ns();
+	now = clock_ns(CLOCK_MONOTONIC);
 	return worker->throttle_due > now ? MIN(worker->throttle_due - now, LONGEST_NS) : 0;
 }

@@ -2,7 +2,8 @@
 #include "nvme/write-log.h"
 
 #include <errno.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 #define LOG_VERSION 1u
 #define PAGES_MASK  (NVME_WRITE_LOG_PAGE - 1)
@@ -13,14 +14,6 @@
 #define FEW 512
 /* More than the coarse clock is ever behind: a tick of the slowest kernel is 10 ms. */
 #define COARSE_US (20 * 1000)
-
-static uint64_t now_us(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return ts.tv_sec * 1000000ULL + ts.tv_nsec / 1000;
-}
 
 void nvme_write_log_init(struct nvme_write_log *log)
 {
@@ -33,7 +26,7 @@ void nvme_write_log_init(struct nvme_write_log *log)
 	log->half = log->looked = log->keep = 0;
 	log->last_time = 0;
 	log->halves[0].count = log->halves[1].count = 0;
-	log->halves[0].begun = now_us(CLOCK_MONOTONIC);
+	log->halves[0].begun = clock_us(CLOCK_MONOTONIC);
 	/* Before a new one nothing was written. */
 	log->complete_since = is_new ? 0 : log->halves[0].begun;
 	STORE_RELEASE(log->version, LOG_VERSION);
@@ -51,7 +44,7 @@ static void add_time(struct nvme_write_log *log, uint64_t time)
 void nvme_write_log_next_half(struct nvme_write_log *log)
 {
 	struct nvme_write_log_half *next = &log->halves[!log->half];
-	uint64_t now = now_us(CLOCK_MONOTONIC);
+	uint64_t now = clock_us(CLOCK_MONOTONIC);
 
 	add_time(log, now);
 	/* In this order, whenever this process may die: what is forgotten is not promised. */
@@ -65,7 +58,7 @@ void nvme_write_log_next_half(struct nvme_write_log *log)
 void nvme_write_log_look(struct nvme_write_log *log)
 {
 	struct nvme_write_log_half *half = &log->halves[log->half];
-	uint64_t now = now_us(CLOCK_MONOTONIC_COARSE);
+	uint64_t now = clock_us(CLOCK_MONOTONIC_COARSE);
 
 	if (now != log->last_time) {
 		/* Something was added, and that left room for a time. */
