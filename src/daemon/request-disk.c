@@ -381,13 +381,6 @@ static int grow(const struct metadata_disk *disk, uint64_t capacity, struct erro
 	return error_set(errp, EINVAL, _("a memory disk cannot be resized"));
 }
 
-static bool is_same_source(const struct metadata_disk *a, const struct metadata_disk *b)
-{
-	return a->type == b->type && string_equal(a->source_path, b->source_path) &&
-	       string_equal(a->source_pool, b->source_pool) &&
-	       string_equal(a->source_volume, b->source_volume);
-}
-
 /* What the definition asks for, should the image have to be created again. */
 static int remember_capacity(struct request_domain *target, const struct metadata_disk *resized,
 			     unsigned index, unsigned nsid, uint64_t capacity, struct error **errp)
@@ -401,8 +394,8 @@ static int remember_capacity(struct request_domain *target, const struct metadat
 	if (!metadata)
 		return -EIO;
 	disk = metadata_disk(metadata, index, nsid);
-	if (!disk || !disk->capacity || disk->capacity == capacity ||
-	    !is_same_source(disk, resized))
+	if (!disk || !disk->capacity || disk->capacity == capacity || disk->type != resized->type ||
+	    !metadata_same_source(disk, resized))
 		return 0;
 	disk->capacity = capacity;
 	return definition_set_metadata(target->domain, target->dom, metadata, errp);

@@ -260,7 +260,7 @@ char *metadata_disk_source(const struct metadata_disk *disk)
 	return strdup("memory");
 }
 
-static bool same_source(const struct metadata_disk *a, const struct metadata_disk *b)
+bool metadata_same_source(const struct metadata_disk *a, const struct metadata_disk *b)
 {
 	return string_equal(a->source_path, b->source_path) &&
 	       string_equal(a->source_pool, b->source_pool) &&
@@ -269,7 +269,7 @@ static bool same_source(const struct metadata_disk *a, const struct metadata_dis
 
 bool metadata_disk_equal(const struct metadata_disk *a, const struct metadata_disk *b)
 {
-	return a->nsid == b->nsid && a->type == b->type && same_source(a, b) &&
+	return a->nsid == b->nsid && a->type == b->type && metadata_same_source(a, b) &&
 	       a->capacity == b->capacity && a->has_allocation == b->has_allocation &&
 	       (!a->has_allocation || a->allocation == b->allocation) && a->cache == b->cache &&
 	       a->io == b->io && a->discard == b->discard && a->error_policy == b->error_policy &&
@@ -288,7 +288,7 @@ bool metadata_source_clash(const struct metadata_disk *a, const struct metadata_
 	if (a->type == METADATA_DISK_MEMORY || b->type == METADATA_DISK_MEMORY)
 		return false;
 	/* A device may be given as a file and the other way round: the path decides. */
-	if (!same_source(a, b))
+	if (!metadata_same_source(a, b))
 		return false;
 	if (a->readonly && b->readonly)
 		return false;

@@ -229,6 +229,9 @@ void metadata_disk_free(struct metadata_disk *disk);
  * malloc()ed, NULL when out of memory */
 char *metadata_disk_source(const struct metadata_disk *disk);
 
+/** metadata_same_source() - the same path, pool and volume, whatever the types */
+bool metadata_same_source(const struct metadata_disk *a, const struct metadata_disk *b);
+
 /** metadata_disk_equal() - the same wish (what is live left out) */
 bool metadata_disk_equal(const struct metadata_disk *a, const struct metadata_disk *b);
 
