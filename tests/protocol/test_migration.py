@@ -17,6 +17,7 @@ from concurrent import futures
 import pytest
 
 from client import nvme, vfio_user as v
+from client.crc32c import crc32c
 from test_keeper import CONTROLLER, MIB, Keeper, Refused, alive, drive, until
 
 gi = pytest.importorskip('gi')
@@ -558,18 +559,6 @@ def test_refused_at_the_target(sides, what, match):
     # Nothing of it was touched, and nothing is held.
     source.goes_on()
     assert source.driver.read(0, 512) == b'before..' * 64
-
-
-def crc32c(data):
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (0x82f63b78 if value & 1 else 0)
-        table.append(value)
-    crc = 0xffffffff
-    for byte in data:
-        crc = crc >> 8 ^ table[(crc ^ byte) & 255]
-    return crc ^ 0xffffffff
 
 
 def forge(parts, change):

@@ -4,22 +4,9 @@ import json
 import random
 import struct
 
+from client.crc32c import crc32c
 from test_migration import incoming, move, refused, sides     # noqa: F401 pylint: disable=unused-import
 
-
-def crc32c(data):
-    if not CRC_TABLE:
-        for value in range(256):
-            for _ in range(8):
-                value = value >> 1 ^ (0x82f63b78 if value & 1 else 0)
-            CRC_TABLE.append(value)
-    crc = 0xffffffff
-    for byte in data:
-        crc = crc >> 8 ^ CRC_TABLE[(crc ^ byte) & 0xff]
-    return crc ^ 0xffffffff
-
-
-CRC_TABLE = []
 PART = struct.Struct('<8sIIIIIIQ')      # blob.c: magic, version, checksum, number, count, size, checksum and size of the whole
 
 

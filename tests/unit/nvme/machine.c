@@ -671,6 +671,15 @@ int machine_setup_two_workers(void **state)
 	return setup(state, 2);
 }
 
+int machine_setup_pattern(void **state)
+{
+	int r = machine_setup(state);
+
+	for (size_t i = 0; i < fixture_disk->info.capacity; i++)
+		fixture_disk->data[i] = i / 512 * 31 + i;
+	return r;
+}
+
 int machine_teardown(void **state)
 {
 	machine_free(*state);

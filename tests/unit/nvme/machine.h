@@ -127,6 +127,8 @@ struct nvme_controller *machine_restart(struct machine *machine, struct error **
  * I/O queues 1 and 2. */
 int machine_setup(void **state);
 int machine_setup_two_workers(void **state);
+/* One worker, and the disk's bytes tell where they come from. */
+int machine_setup_pattern(void **state);
 int machine_teardown(void **state);
 
 /** machine_run() - all threads, until there is nothing more to do; then every worker must agree to

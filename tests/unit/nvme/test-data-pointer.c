@@ -4,18 +4,6 @@
 
 #define SECTOR 512
 
-/* The disk's bytes tell where they come from. */
-static int setup(void **state)
-{
-	struct machine_disk *disk;
-
-	machine_setup(state);
-	disk = machine_disk(*state);
-	for (size_t i = 0; i < disk->info.capacity; i++)
-		disk->data[i] = i / SECTOR * 31 + i;
-	return 0;
-}
-
 static nvme_status read_blocks(struct machine *machine, unsigned blocks, uint64_t prp1,
 			       uint64_t prp2)
 {
@@ -391,7 +379,7 @@ static void memory_that_is_read_only_is_not_written(void **state)
 
 int main(void)
 {
-#define test(name) cmocka_unit_test_setup_teardown(name, setup, machine_teardown)
+#define test(name) cmocka_unit_test_setup_teardown(name, machine_setup_pattern, machine_teardown)
 	const struct CMUnitTest tests[] = {
 		test(one_page_at_any_dword),
 		test(two_pages),

@@ -6,18 +6,6 @@
 
 #define SECTOR 512
 
-/* The disk's bytes tell where they come from. */
-static int setup(void **state)
-{
-	struct machine_disk *disk;
-
-	machine_setup(state);
-	disk = machine_disk(*state);
-	for (size_t i = 0; i < disk->info.capacity; i++)
-		disk->data[i] = i / SECTOR * 31 + i;
-	return 0;
-}
-
 static struct nvme_sgl_descriptor descriptor(uint8_t id, uint64_t address, uint32_t length)
 {
 	return (struct nvme_sgl_descriptor){ .address = address, .length = length, .id = id };
@@ -289,7 +277,7 @@ static void not_for_admin_commands(void **state)
 
 int main(void)
 {
-#define test(name) cmocka_unit_test_setup_teardown(name, setup, machine_teardown)
+#define test(name) cmocka_unit_test_setup_teardown(name, machine_setup_pattern, machine_teardown)
 	const struct CMUnitTest tests[] = {
 		test(one_block_at_any_byte),	   test(a_list_in_segments),
 		test(the_same_for_writes),	   test(a_bit_bucket_swallows),
