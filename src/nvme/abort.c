@@ -3,9 +3,9 @@
  * Theory of operation
  *
  * A command is aborted if nothing of it has begun: an event request that is parked, a command that
- * waits for a bounce buffer, for its namespace or for its turn. What an image has in hand cannot be taken back, and
- * what has completed is complete: then the answer is that it was not aborted, and its own completion
- * comes as always.
+ * waits for a bounce buffer, for its namespace or for its turn. What an image has in hand cannot be
+ * taken back, and what has completed is complete: then the answer is that it was not aborted, and
+ * its own completion comes as always.
  *
  * The search runs on the worker that owns the command's queue. A successor that runs an Abort again
  * finds a command that is aborted already complete, and says so.

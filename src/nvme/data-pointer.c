@@ -15,8 +15,8 @@
  * entry once, and makes a list of segments that is ours; it may wait for the guest's memory. Then the
  * segments are resolved to pointers, and no wait comes between the first of these and the submission.
  *
- * The walk of PRPs is bounded without counting: a list page but the first begins at its page's start and so
- * holds 511 entries and a link, and what remains to be described shrinks with each entry.
+ * The walk of PRPs is bounded without counting: a list page but the first begins at its page's start
+ * and so holds 511 entries and a link, and what remains to be described shrinks with each entry.
  */
 #define ENTRIES_PER_PAGE (NVME_PAGE_SIZE / sizeof(uint64_t))
 
