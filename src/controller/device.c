@@ -5,17 +5,15 @@
 #include <fcntl.h>
 #include <linux/pci_regs.h>
 #include <poll.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "base/i18n.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "nvme/state.h"
 #include "controller/generation-lock.h"
 #include "controller/message-mode.h"
 #include "controller/overlay.h"
 #include "controller/pci-function.h"
+#include "controller/state-file.h"
 
 /*
  * Theory of operation
@@ -23,8 +21,7 @@
  * The PCI function (pci-function.h): configuration space, BAR0, MSI-X, as many vectors as queues and
  * one. QEMU keeps the real MSI-X table; ours is only memory.
  *
- * What must outlive the process is in the state file: first our own part, with the configuration
- * space, then the controller's. Behind them is what never leaves this host, however the rest travels.
+ * What must outlive the process is in the state file (state-file.h).
  *
  * The way out has one order, however it begins. Client gone -> the controller resets, so that
  * nothing touches the client's memory -> the server is freed (its mappings with it). When the
@@ -37,17 +34,6 @@
  * Frozen, nothing is under way and the locks are given back: another process may go on with the
  * state.
  */
-
-#define STATE_MAGIC   0x564e4544u /* "DENV" */
-#define STATE_VERSION 1u
-
-#define MSIX_MAX      65
-
-struct device_state {
-	uint32_t magic, version;
-	struct pci_config pci;
-	uint8_t msix_table[MSIX_MAX * 16];
-};
 
 struct device_namespace {
 	struct device *device;
@@ -67,7 +53,8 @@ struct device {
 	struct device_events events;
 	struct host host;
 
-	struct device_state *state; /* mapped: ours, then the controller's, then what is local */
+	struct state_file file;
+	struct state_file_function *state; /* in it: ours */
 	struct message_mode message_mode;
 	struct nvme_controller *ctrl;
 	struct device_namespace *namespaces;
@@ -90,22 +77,6 @@ struct device {
 	void (*closed)(void *opaque);
 	void *closed_opaque;
 };
-
-static size_t own_state_size(void)
-{
-	return ROUND_UP(sizeof(struct device_state), 4096);
-}
-
-size_t device_state_size(void)
-{
-	return own_state_size() + ROUND_UP(nvme_controller_state_size(), 4096);
-}
-
-/* Behind the state that travels is what stays here. */
-static size_t state_file_size(void)
-{
-	return device_state_size() + message_mode_memory_size();
-}
 
 unsigned device_index(const struct device *device)
 {
@@ -315,7 +286,7 @@ static void device_closed(struct device *device)
 		device->namespaces = ns->next;
 		namespace_free(ns);
 	}
-	munmap(device->state, state_file_size());
+	state_file_unmap(&device->file);
 	sd_event_unref(device->event);
 	free(device);
 	closed(opaque);
@@ -724,76 +695,12 @@ static void workers_there(struct io_operation *operation)
 	device->events.ready(device->events.opaque, device, NULL);
 }
 
-static struct device_state *map_state(int fd, bool *ret_new, struct error **errp)
-{
-	size_t size = state_file_size();
-	struct device_state *state;
-	struct stat st;
-
-	*ret_new = true;
-	if (fd >= 0) {
-		if (fstat(fd, &st) < 0) {
-			error_set_errno(errp, errno, "state file");
-			return NULL;
-		}
-		if (st.st_size && (size_t)st.st_size != size) {
-			error_set(errp, EINVAL, "the state file has another version's size");
-			return NULL;
-		}
-		*ret_new = !st.st_size;
-		if (*ret_new && ftruncate(fd, size) < 0) {
-			error_set_errno(errp, errno, "state file");
-			return NULL;
-		}
-	}
-	state = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : 0),
-		     fd, 0);
-	if (state == MAP_FAILED) {
-		error_set_errno(errp, errno, "state file");
-		return NULL;
-	}
-	if (*ret_new || (!state->magic && !state->version)) {
-		*ret_new = true;
-	} else if (state->magic != STATE_MAGIC || state->version != STATE_VERSION) {
-		error_set(errp, EINVAL, "the state file is of another version");
-		munmap(state, size);
-		return NULL;
-	}
-	return state;
-}
-
-int device_judge_state(int fd, unsigned queues, struct error **errp)
-{
-	struct device_state *state;
-	bool is_new;
-	int r = 0;
-
-	state = map_state(fd, &is_new, errp);
-	if (!state)
-		return -EINVAL;
-	if (!is_new)
-		r = nvme_state_judge((void *)((char *)state + own_state_size()), queues,
-				     MIN(queues + 1, (unsigned)MSIX_MAX), errp);
-	munmap(state, state_file_size());
-	return r;
-}
-
-static void init_state(struct device_state *state, unsigned vectors)
-{
-	const struct pci_config_layout layout = pci_function_layout(vectors);
-
-	pci_config_init(&state->pci, &layout);
-	state->version = STATE_VERSION;
-	STORE_RELEASE(state->magic, STATE_MAGIC);
-}
-
 struct device *device_new(sd_event *event, struct io_threads *threads,
 			  const struct device_config *config, int state_fd,
 			  const struct device_events *events, struct error **errp)
 {
 	_cleanup_close_ int fd = state_fd;
 	struct device *device = calloc(1, sizeof(*device));
-	bool is_new;
 
 	if (!device) {
 		error_set(errp, ENOMEM, _("out of memory"));
@@ -801,28 +708,25 @@ struct device *device_new(sd_event *event, struct io_threads *threads,
 	}
 	device->threads = threads;
 	device->config = *config;
-	device->config.nvme.vectors = MIN(config->nvme.queues + 1, (unsigned)MSIX_MAX);
+	device->config.nvme.vectors = state_file_vectors(config->nvme.queues);
 	device->events = *events;
 	device->gone_call.run = client_gone;
 	host_init(&device->host, threads);
 	device->host.io_error = io_error;
-	device->state = map_state(fd, &is_new, errp);
-	if (!device->state)
+	if (state_file_map(&device->file, fd, device->config.nvme.vectors, errp) < 0)
 		goto no_state;
-	if (is_new)
-		init_state(device->state, device->config.nvme.vectors);
+	device->state = device->file.function;
 	device->ctrl = nvme_controller_new(&device->config.nvme, &device->host.nvme,
-					   (char *)device->state + own_state_size(), errp);
+					   device->file.controller, errp);
 	if (!device->ctrl)
 		goto no_controller;
-	message_mode_init(&device->message_mode, &device->host,
-			  (char *)device->state + device_state_size());
+	message_mode_init(&device->message_mode, &device->host, device->file.local);
 	device->event = sd_event_ref(event);
 	io_threads_add(threads, &device->threads_operation, device->ctrl, workers_there);
 	return device;
 
 no_controller:
-	munmap(device->state, state_file_size());
+	state_file_unmap(&device->file);
 no_state:
 	free(device);
 	return NULL;

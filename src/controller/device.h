@@ -33,13 +33,9 @@ struct device_events {
 	void *opaque;
 };
 
-/** device_state_size() - bytes of the state of one device that a migration takes along: the first
- * of its state file */
-size_t device_state_size(void);
-
 /**
  * device_new() - asynchronous, see device_events.ready
- * @state_fd: where the state lives, owned from here on; an empty file is a new device; -1: private
+ * @state_fd: where the state lives (state-file.h), owned from here on; an empty file is a new device; -1: private
  * memory
  *
  * Return: NULL with a sentence.
@@ -47,9 +43,6 @@ size_t device_state_size(void);
 struct device *device_new(sd_event *event, struct io_threads *threads,
 			  const struct device_config *config, int state_fd,
 			  const struct device_events *events, struct error **errp);
-
-/** device_judge_state() - could device_new() go on with that state file? 0 or -errno with a sentence */
-int device_judge_state(int fd, unsigned queues, struct error **errp);
 
 /** device_connect() - serve a client on @transport (owned from here on); there is none */
 int device_connect(struct device *device, struct vfio_user_transport *transport,

@@ -14,7 +14,8 @@ src_libcontroller_a_SOURCES = \
 	src/controller/refusal.c src/controller/refusal.h \
 	src/controller/requests.c src/controller/requests.h \
 	src/controller/sandbox.c src/controller/sandbox.h \
-	src/controller/standalone.c src/controller/standalone.h
+	src/controller/standalone.c src/controller/standalone.h \
+	src/controller/state-file.c src/controller/state-file.h
 src_libcontroller_a_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS) $(SYSTEMD_CFLAGS) $(UUID_CFLAGS) $(SECCOMP_CFLAGS)
 CONTROLLER_LIBS = src/libcontroller.a $(NVME_LIBS) $(VFIO_USER_LIBS) $(CONTROL_LIBS) $(BLOCK_LIBS) \
 	$(BASE_LIBS) $(UUID_LIBS) $(SECCOMP_LIBS)

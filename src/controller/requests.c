@@ -11,6 +11,7 @@
 #include "control/commands.h"
 #include "controller/device.h"
 #include "controller/message-mode.h"
+#include "controller/state-file.h"
 
 /* A device, and who waits for it to come or to go. */
 struct entry {
@@ -141,7 +142,7 @@ static void device_ready(void *opaque, struct device *device, struct error *err)
 	} else {
 		struct json_object *result = json_object_new_object();
 
-		json_add_u64(result, "state_bytes", device_state_size());
+		json_add_u64(result, "state_bytes", state_file_travelling_size());
 		control_request_reply(request, result);
 	}
 	if (!device) {
@@ -260,7 +261,7 @@ static void judge_state(struct requests *requests, struct control_request *reque
 	if (fd_count != 1)
 		error_set(&err, EINVAL, "a state file is needed");
 	else
-		device_judge_state(fds[0], json_u64_or(arguments, "queues", 0), &err);
+		state_file_judge(fds[0], json_u64_or(arguments, "queues", 0), &err);
 	if (err)
 		control_request_fail(request, err);
 	else

@@ -17,7 +17,7 @@ GENERATION_BYTE = 400
 
 
 def generation_byte(nsid):
-    """As block/lock.h and controller/device.c have it: of this controller's namespace alone."""
+    """As block/lock.h and controller/generation-lock.c have it: of this controller's namespace alone."""
     key = 0xcbf29ce484222325
     for byte in uuid.UUID(UUID).bytes + bytes([nsid]):
         key = (key ^ byte) * 0x100000001b3 % (1 << 64)
