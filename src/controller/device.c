@@ -18,10 +18,8 @@
 /*
  * Theory of operation
  *
- * The PCI function (pci-function.h): configuration space, BAR0, MSI-X, as many vectors as queues and
- * one. QEMU keeps the real MSI-X table; ours is only memory.
- *
- * What must outlive the process is in the state file (state-file.h).
+ * What a client reads and writes is the PCI function (pci-function.h); what must outlive the process
+ * is in the state file (state-file.h).
  *
  * The way out has one order, however it begins. Client gone -> the controller resets, so that
  * nothing touches the client's memory -> the server is freed (its mappings with it). When the
@@ -54,7 +52,7 @@ struct device {
 	struct host host;
 
 	struct state_file file;
-	struct state_file_function *state; /* in it: ours */
+	struct pci_function function;
 	struct message_mode message_mode;
 	struct nvme_controller *ctrl;
 	struct device_namespace *namespaces;
@@ -99,23 +97,9 @@ bool device_draining(const struct device *device)
 
 void device_read_pci_config(const struct device *device, uint8_t ret[256])
 {
-	pci_config_read(&device->state->pci, 0, ret, 256);
+	pci_config_read(&device->file.function->pci, 0, ret, 256);
 	if (device->host.intx)
 		ret[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
-}
-
-static void config_bus_master(void *opaque, bool on)
-{
-	struct device *device = opaque;
-
-	nvme_controller_set_bus_master(device->ctrl, on);
-}
-
-static void config_msix(void *opaque, bool enabled)
-{
-	struct device *device = opaque;
-
-	nvme_controller_set_msix(device->ctrl, enabled);
 }
 
 static void reset_function(struct device *device, void (*done)(void *opaque))
@@ -126,76 +110,32 @@ static void reset_function(struct device *device, void (*done)(void *opaque))
 	for (ns = device->namespaces; ns; ns = ns->next)
 		if (nvme_controller_is_haunted(device->ctrl) && generation_lock_take(&ns->lock))
 			nvme_controller_set_ready(device->ctrl, ns->nsid, true);
-	nvme_controller_reset(device->ctrl, done, device);
-	pci_config_reset(&device->state->pci);
-	memset(device->state->msix_table, 0, sizeof(device->state->msix_table));
-	nvme_controller_set_bus_master(device->ctrl, false);
-	nvme_controller_set_msix(device->ctrl, false);
+	pci_function_reset(&device->function, done, device);
 }
 
 static void nothing_more(void *opaque)
 {
 }
 
-static void config_function_level_reset(void *opaque)
+static void function_level_reset(struct pci_function *function)
 {
-	reset_function(opaque, nothing_more);
-}
-
-static const struct pci_config_ops config_ops = {
-	.bus_master = config_bus_master,
-	.msix = config_msix,
-	.function_level_reset = config_function_level_reset,
-};
-
-/* The part of the MSI-X table that an access is about; NULL: none. */
-static uint8_t *msix_memory(struct device *device, uint64_t offset, size_t len)
-{
-	if (offset < PCI_FUNCTION_MSIX_TABLE ||
-	    offset - PCI_FUNCTION_MSIX_TABLE > sizeof(device->state->msix_table) ||
-	    len > sizeof(device->state->msix_table) - (offset - PCI_FUNCTION_MSIX_TABLE))
-		return NULL;
-	return device->state->msix_table + (offset - PCI_FUNCTION_MSIX_TABLE);
+	reset_function(container_of(function, struct device, function), nothing_more);
 }
 
 static void device_region_read(void *opaque, unsigned region, uint64_t offset, void *buf,
 			       size_t len)
 {
 	struct device *device = opaque;
-	const uint8_t *msix;
 
-	if (region == VFIO_PCI_CONFIG_REGION_INDEX) {
-		pci_config_read(&device->state->pci, offset, buf, len);
-		return;
-	}
-	if (offset < PCI_FUNCTION_MSIX_TABLE) {
-		nvme_controller_read(device->ctrl, offset, buf, len);
-		return;
-	}
-	msix = msix_memory(device, offset, len);
-	if (msix)
-		memcpy(buf, msix, len);
-	else
-		memset(buf, 0, len);
+	pci_function_read(&device->function, region, offset, buf, len);
 }
 
 static void device_region_write(void *opaque, unsigned region, uint64_t offset, const void *buf,
 				size_t len)
 {
 	struct device *device = opaque;
-	uint8_t *msix;
 
-	if (region == VFIO_PCI_CONFIG_REGION_INDEX) {
-		pci_config_write(&device->state->pci, offset, buf, len, &config_ops, device);
-		return;
-	}
-	if (offset < PCI_FUNCTION_MSIX_TABLE) {
-		nvme_controller_write(device->ctrl, offset, buf, len);
-		return;
-	}
-	msix = msix_memory(device, offset, len);
-	if (msix)
-		memcpy(msix, buf, len);
+	pci_function_write(&device->function, region, offset, buf, len);
 }
 
 static void reset_done(void *opaque)
@@ -689,9 +629,7 @@ static void workers_there(struct io_operation *operation)
 		return;
 	}
 	nvme_controller_begin(device->ctrl);
-	/* The guest told a predecessor, and does not tell us. */
-	nvme_controller_set_bus_master(device->ctrl, pci_config_bus_master(&device->state->pci));
-	nvme_controller_set_msix(device->ctrl, pci_config_msix(&device->state->pci));
+	pci_function_adopt(&device->function);
 	device->events.ready(device->events.opaque, device, NULL);
 }
 
@@ -715,11 +653,15 @@ struct device *device_new(sd_event *event, struct io_threads *threads,
 	device->host.io_error = io_error;
 	if (state_file_map(&device->file, fd, device->config.nvme.vectors, errp) < 0)
 		goto no_state;
-	device->state = device->file.function;
 	device->ctrl = nvme_controller_new(&device->config.nvme, &device->host.nvme,
 					   device->file.controller, errp);
 	if (!device->ctrl)
 		goto no_controller;
+	device->function = (struct pci_function){
+		.state = device->file.function,
+		.ctrl = device->ctrl,
+		.function_level_reset = function_level_reset,
+	};
 	message_mode_init(&device->message_mode, &device->host, device->file.local);
 	device->event = sd_event_ref(event);
 	io_threads_add(threads, &device->threads_operation, device->ctrl, workers_there);

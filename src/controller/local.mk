@@ -9,7 +9,7 @@ src_libcontroller_a_SOURCES = \
 	src/controller/namespace-spec.c src/controller/namespace-spec.h \
 	src/controller/options.c src/controller/options.h \
 	src/controller/overlay.c src/controller/overlay.h \
-	src/controller/pci-function.h \
+	src/controller/pci-function.c src/controller/pci-function.h \
 	src/controller/polling.c src/controller/polling.h \
 	src/controller/refusal.c src/controller/refusal.h \
 	src/controller/requests.c src/controller/requests.h \

@@ -32,4 +32,27 @@ static inline struct pci_config_layout pci_function_layout(unsigned vectors)
 	};
 }
 
+/*
+ * The controller's own: what its client reads and writes.
+ */
+struct pci_function {
+	struct state_file_function *state;
+	struct nvme_controller *ctrl;
+	/* A client asks for it in configuration space: pci_function_reset() at last. */
+	void (*function_level_reset)(struct pci_function *function);
+};
+
+/** pci_function_read(), pci_function_write() - @region: configuration space or BAR0, within its
+ * size */
+void pci_function_read(const struct pci_function *function, unsigned region, uint64_t offset,
+		       void *buf, size_t len);
+void pci_function_write(struct pci_function *function, unsigned region, uint64_t offset,
+			const void *buf, size_t len);
+
+/** pci_function_reset() - with its controller; @done as nvme_controller_reset() has it */
+void pci_function_reset(struct pci_function *function, void (*done)(void *opaque), void *opaque);
+
+/** pci_function_adopt() - have the controller know what a predecessor was told */
+void pci_function_adopt(const struct pci_function *function);
+
 #endif
