@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <errno.h>
+#include <fcntl.h>
+
+#include "controller/requests-internal.h"
+
+void request_add_namespace(struct requests *requests, struct control_request *request,
+			   struct json_object *arguments, int *fds, size_t fd_count)
+{
+	struct entry *entry = requests_find_ready(requests, request, arguments);
+	struct namespace_spec spec;
+	const struct block_info *info;
+	_cleanup_close_ int lock_fd = -1;
+	struct error *err = NULL;
+	struct json_object *result;
+	struct block *block;
+
+	if (!entry)
+		return;
+	if (namespace_spec_from_json(json_child(arguments, "namespace", json_type_object), &spec,
+				     &err) < 0)
+		goto fail;
+	if (fd_count) {
+		lock_fd = fcntl(fds[0], F_DUPFD_CLOEXEC, 3);
+		if (lock_fd < 0) {
+			error_set_errno(&err, errno, "cannot keep the image");
+			goto fail;
+		}
+	}
+	block = namespace_spec_open(&spec, fds, fd_count, &err);
+	if (!block)
+		goto fail;
+	info = block_get_info(block);
+	result = json_object_new_object();
+	json_add_u64(result, "capacity", info->capacity);
+	if (device_attach(entry->device, &spec.nvme, block, steal_fd(&lock_fd), &err) < 0) {
+		json_object_put(result);
+		goto fail;
+	}
+	json_add_u64(result, "block_size",
+		     spec.nvme.block_size ? spec.nvme.block_size : MAX(info->block_size, 512u));
+	control_request_reply(request, result);
+	return;
+
+fail:
+	control_request_fail(request, err);
+}
+
+static void namespace_removed(void *opaque)
+{
+	control_request_reply(opaque, NULL);
+}
+
+void request_remove_namespace(struct requests *requests, struct control_request *request,
+			      struct json_object *arguments, int *fds, size_t fd_count)
+{
+	struct entry *entry = requests_find_ready(requests, request, arguments);
+
+	if (entry && device_detach(entry->device, json_u64_or(arguments, "nsid", 0),
+				   namespace_removed, request) < 0)
+		requests_fail(request, ENOENT, "there is no such namespace");
+}
+
+void request_resize_namespace(struct requests *requests, struct control_request *request,
+			      struct json_object *arguments, int *fds, size_t fd_count)
+{
+	struct entry *entry = requests_find_ready(requests, request, arguments);
+	struct json_object *result;
+	uint64_t capacity;
+	int ret;
+
+	if (!entry)
+		return;
+	ret = device_resize(entry->device, json_u64_or(arguments, "nsid", 0), &capacity);
+	if (ret < 0) {
+		requests_fail(request, -ret, strerror(-ret));
+		return;
+	}
+	result = json_object_new_object();
+	json_add_u64(result, "capacity", capacity);
+	control_request_reply(request, result);
+}
+
+void request_set_iotune(struct requests *requests, struct control_request *request,
+			struct json_object *arguments, int *fds, size_t fd_count)
+{
+	struct entry *entry = requests_find_ready(requests, request, arguments);
+	struct nvme_limits limits;
+	int ret;
+
+	if (!entry)
+		return;
+	namespace_spec_limits(json_child(arguments, "iotune", json_type_object), &limits);
+	ret = device_set_limits(entry->device, json_u64_or(arguments, "nsid", 0), &limits);
+	if (ret < 0)
+		requests_fail(request, -ret, strerror(-ret));
+	else
+		control_request_reply(request, NULL);
+}
+
+void request_retry(struct requests *requests, struct control_request *request,
+		   struct json_object *arguments, int *fds, size_t fd_count)
+{
+	const struct entry *entry;
+
+	for (entry = requests->entries; entry; entry = entry->next)
+		if (entry->device && !entry->closing)
+			device_retry(entry->device, json_bool_or(arguments, "give_up", false));
+	control_request_reply(request, NULL);
+}
+
+void request_counters(struct requests *requests, struct control_request *request,
+		      struct json_object *arguments, int *fds, size_t fd_count)
+{
+	struct json_object *result = json_object_new_object();
+	struct json_object *list = json_object_new_array();
+	const struct entry *entry;
+
+	for (entry = requests->entries; entry; entry = entry->next)
+		if (entry->device && !entry->closing)
+			json_object_array_add(list, device_describe(entry->device));
+	json_add(result, "controllers", list);
+	control_request_reply(request, result);
+}
