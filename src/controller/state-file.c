@@ -38,7 +38,7 @@ void state_file_unmap(struct state_file *file)
 	munmap(file->function, whole_size());
 }
 
-/* An empty file gets its size: its bytes are then zero, which is what a new one looks like. */
+/* An empty file gets its size; the magic number is zero then, as in one that was not begun. */
 static int judge_size(int fd, struct error **errp)
 {
 	struct stat st;
@@ -69,7 +69,7 @@ static int map(struct state_file *file, int fd, bool *ret_new, struct error **er
 	file->function = (struct state_file_function *)memory;
 	file->controller = memory + function_size();
 	file->local = memory + state_file_travelling_size();
-	*ret_new = !file->function->magic && !file->function->version;
+	*ret_new = !file->function->magic;
 	if (!*ret_new && (file->function->magic != STATE_FILE_MAGIC ||
 			  file->function->version != STATE_FILE_VERSION)) {
 		state_file_unmap(file);
@@ -89,7 +89,7 @@ int state_file_map(struct state_file *file, int fd, unsigned vectors, struct err
 		return ret;
 	pci_config_init(&file->function->pci, &layout);
 	file->function->version = STATE_FILE_VERSION;
-	/* Last: it makes the rest count. */
+	/* Last: killed before, it is begun again. */
 	STORE_RELEASE(file->function->magic, STATE_FILE_MAGIC);
 	return 0;
 }

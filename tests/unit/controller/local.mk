@@ -2,7 +2,8 @@ CONTROLLER_TESTS = \
 	tests/unit/controller/test-io-thread \
 	tests/unit/controller/test-namespace-spec \
 	tests/unit/controller/test-polling \
-	tests/unit/controller/test-sandbox
+	tests/unit/controller/test-sandbox \
+	tests/unit/controller/test-state-file
 check_PROGRAMS += $(CONTROLLER_TESTS)
 TESTS += $(CONTROLLER_TESTS)
 CONTROLLER_TEST_CPPFLAGS = $(UNIT_CPPFLAGS) $(SYSTEMD_CFLAGS)
@@ -17,3 +18,5 @@ tests_unit_controller_test_polling_CPPFLAGS = $(CONTROLLER_TEST_CPPFLAGS)
 tests_unit_controller_test_polling_LDADD = src/libcontroller.a $(BASE_LIBS) $(CMOCKA_LIBS)
 tests_unit_controller_test_sandbox_CPPFLAGS = $(CONTROLLER_TEST_CPPFLAGS)
 tests_unit_controller_test_sandbox_LDADD = $(CONTROLLER_LIBS) $(CMOCKA_LIBS)
+tests_unit_controller_test_state_file_CPPFLAGS = $(CONTROLLER_TEST_CPPFLAGS)
+tests_unit_controller_test_state_file_LDADD = $(CONTROLLER_LIBS) $(CMOCKA_LIBS)
