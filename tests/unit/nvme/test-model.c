@@ -532,11 +532,18 @@ static void nonsense(void)
 	expect_status(&command, execute(&command), expected);
 }
 
+/* cmocka looks at one byte at a time: only when it has to say which. */
+static void check_bytes(const void *bytes, const void *expected, size_t len)
+{
+	if (memcmp(bytes, expected, len) != 0)
+		assert_memory_equal(bytes, expected, len);
+}
+
 static void check_everything(void)
 {
 	for (unsigned i = 0; i < DISKS; i++)
-		assert_memory_equal(model.disks[i]->data, model.bytes[i], DISK_BYTES);
-	assert_memory_equal(machine_at(model.machine, model.data), model.memory, DATA_PAGES * 4096);
+		check_bytes(model.disks[i]->data, model.bytes[i], DISK_BYTES);
+	check_bytes(machine_at(model.machine, model.data), model.memory, DATA_PAGES * 4096);
 }
 
 static void attach(void)
@@ -558,7 +565,36 @@ static void turn_on(uint64_t allocated)
 	machine_create_queue(model.machine, 1, MACHINE_ENTRIES);
 }
 
-/* None of this is seen in what commands do. */
+/* Right, or wrong in one way. */
+static void format(unsigned disk)
+{
+	struct nvme_command command = { .opcode = NVME_ADMIN_FORMAT,
+					.nsid = disk + 1,
+					.cdw10 = choose(2) << 9 };
+	nvme_status expected = NVME_SUCCESS;
+
+	switch (choose(8)) {
+	case 0:
+		command.cdw10 |= 1 + choose(15);
+		expected = NVME_INVALID_FORMAT;
+		break;
+	case 1:
+		command.cdw10 = (2 + choose(6)) << 9;
+		expected = NVME_INVALID_FIELD;
+		break;
+	case 2:
+		command.nsid = NVME_NSID_ALL;
+		expected = NVME_INVALID_FIELD;
+		break;
+	}
+	expect_status(&command, machine_execute(model.machine, 0, command).status, expected);
+	if (expected)
+		model.errors++;
+	else
+		memset(model.bytes[disk], 0, DISK_BYTES);
+}
+
+/* What is not an I/O command. Of most of this nothing is seen in what commands do. */
 static void something_else(uint64_t allocated)
 {
 	struct machine *machine = model.machine;
@@ -566,7 +602,7 @@ static void something_else(uint64_t allocated)
 					.cdw10 = NVME_FEATURE_WRITE_CACHE,
 					.cdw11 = choose(2) };
 
-	switch (choose(4)) {
+	switch (choose(5)) {
 	case 0:
 		machine_restart(machine, NULL);
 		attach();
@@ -581,6 +617,9 @@ static void something_else(uint64_t allocated)
 		machine->message_reads = seldom(2);
 		machine->message_writes = seldom(2);
 		machine->host.map_generation++;
+		break;
+	case 3:
+		format(choose(DISKS));
 		break;
 	default:
 		assert_status(machine_execute(machine, 0, command), 0);
