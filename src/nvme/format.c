@@ -4,10 +4,14 @@
  *
  * A format is an erasure: there is one LBA format, and whether user data is to be erased or may be
  * lost, it is zeroes afterwards, which gives its space back where the image can. One piece after
- * another: request->block is each piece's in turn. It holds its namespace and counts as executing, so
- * a freeze waits for the piece in hand; the rest waits for the thaw and begins again, as a successor
- * does. Nothing of the guest's may be written there meanwhile, and what is zeroes already costs little.
- * A namespace that is detached waits for the piece in hand only: all of them may take hours.
+ * another: request->block is each piece's in turn. Each is begun by a call of its own: there may be
+ * any number of them, a backend that needs no wait ends them inside submit, and others' commands
+ * have their turn in between.
+ *
+ * It holds its namespace and counts as executing, so a freeze waits for the piece in hand; the rest
+ * waits for the thaw and begins again, as a successor does. Nothing of the guest's may be written
+ * there meanwhile, and what is zeroes already costs little. A namespace that is detached waits for
+ * the piece in hand only: all of them may take hours.
  */
 #include "nvme/format.h"
 
@@ -21,21 +25,35 @@
 
 static void erase(struct nvme_request *request, uint64_t offset);
 
+static void erase_next(struct nvme_host_call *call)
+{
+	struct nvme_request *request = container_of(call, struct nvme_request, call);
+	struct nvme_worker *worker = request->worker;
+
+	nvme_request_take_in_hand(request);
+	if (!request->sq->live)
+		nvme_request_complete(request, NVME_SUCCESS);
+	else if (nvme_controller_rests(worker->ctrl))
+		nvme_request_wait(request, &worker->gated);
+	else
+		erase(request, request->block.offset + request->block.bytes);
+	nvme_worker_put_down(worker);
+}
+
 static void piece_erased(struct block_request *block, int result)
 {
 	struct nvme_request *request = container_of(block, struct nvme_request, block);
 
 	if (result < 0 && nvme_hold(request, result))
 		return;
-	if (result < 0 || !request->sq->live)
+	if (result < 0) {
 		nvme_request_complete(request, nvme_io_result(request, result));
-	else if (nvme_controller_rests(request->worker->ctrl))
-		nvme_request_wait(request, &request->worker->gated);
-	else
-		erase(request, block->offset + block->bytes);
+		return;
+	}
+	request->call.run = erase_next;
+	nvme_host_call(request->worker->ctrl->host, request->worker->index, &request->call);
 }
 
-/* A backend that needs no wait calls back from inside submit: as deep as there are pieces. */
 static void erase(struct nvme_request *request, uint64_t offset)
 {
 	uint64_t end = READ_ONCE(request->ns->blocks) << request->ns->block_shift;

@@ -78,6 +78,8 @@ static void transfer(struct machine_disk *disk, struct block_request *request)
 {
 	uint8_t *at = disk->data + request->offset;
 
+	if (!disk->data)
+		return;
 	if (!has_data(request))
 		memset(at, 0, request->bytes);
 	for (unsigned i = 0; i < request->iovcnt; i++) {

@@ -21,7 +21,7 @@
 /* Also `struct block`, as the controller sees it. */
 struct machine_disk {
 	struct block_info info;
-	uint8_t *data;
+	uint8_t *data;	/* NULL: nobody looks at what is there */
 	bool hold;	/* requests wait for machine_release() */
 	bool drop;	/* they never end */
 	int result;	/* of all requests, if not 0 */

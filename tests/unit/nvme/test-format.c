@@ -173,6 +173,29 @@ static void a_successor_goes_on(void **state)
 	assert_true(is_all(large, 0));
 }
 
+/* However large it is: this backend ends each piece inside submit, as one in memory does. */
+static void any_number_of_pieces(void **state)
+{
+	struct machine *machine = *state;
+	struct machine_completion completion;
+
+	free(large->data);
+	large->data = NULL;
+	large->info.capacity = 4 * GiB * KiB;
+	assert_int_equal(nvme_controller_resized(machine->ctrl, 2), 0);
+	machine_submit(machine, 0, format(2, 0));
+	machine_run_worker(machine, 0);
+	machine_run_worker(machine, 0);
+	machine_submit(machine, 0, format(3, 0));
+	machine_run(machine);
+	/* Who comes later does not wait for the rest of it. */
+	assert_true(machine_take(machine, 0, &completion));
+	assert_status(completion, NVME_INVALID_FIELD);
+	assert_true(machine_take(machine, 0, &completion));
+	assert_status(completion, 0);
+	assert_int_equal(large->submitted, large->info.capacity / (64 * MiB));
+}
+
 int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -184,6 +207,7 @@ int main(void)
 		test(a_reset_ends_it),
 		test(a_successor_goes_on),
 		test(a_detached_namespace_ends_it),
+		test(any_number_of_pieces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
