@@ -1,6 +1,7 @@
 noinst_LIBRARIES += src/libbase.a
 src_libbase_a_SOURCES = \
 	src/base/clock.h \
+	src/base/cpuset.c src/base/cpuset.h \
 	src/base/crc32c.c src/base/crc32c.h \
 	src/base/emulator.c src/base/emulator.h \
 	src/base/error.c src/base/error.h \

@@ -54,6 +54,29 @@ static void add_disk(struct table *table, struct json_object *disk)
 	table_add(table, cells);
 }
 
+/* Only those that the user has pinned. */
+static void print_pins(struct json_object *process)
+{
+	struct json_object *threads = json_child(process, "iothreads", json_type_array);
+	size_t i;
+
+	for (i = 0; threads && i < json_object_array_length(threads); i++) {
+		struct json_object *thread = json_object_array_get_idx(threads, i);
+		const char *pin = json_string_or(thread, "cpuset", NULL);
+		const char *affinity = json_string_or(thread, "affinity", "-");
+		unsigned number = (unsigned)json_u64_or(thread, "iothread", 0);
+
+		if (!pin)
+			continue;
+		printf("%-12s ", _("Pinned:"));
+		if (string_equal(pin, affinity))
+			printf(_("I/O thread %u to processors %s\n"), number, pin);
+		else
+			printf(_("I/O thread %u to processors %s, but it may run on %s only\n"),
+			       number, pin, affinity);
+	}
+}
+
 static void print_table(struct json_object *info)
 {
 	const char *const titles[] = { _("Target"),    _("Type"), _("Source"),	_("Capacity"),
@@ -75,6 +98,7 @@ static void print_table(struct json_object *info)
 		printf(_("%-12s the controller, %llu times; the last time %s\n"), _("Restarted:"),
 		       (unsigned long long)json_u64_or(process, "restarts", 0),
 		       json_string_or(process, "reason", "-"));
+	print_pins(process);
 	if (problem)
 		printf("%-12s %s\n", _("Problem:"), problem);
 	putchar('\n');

@@ -12,6 +12,7 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "controller/mailbox.h"
+#include "controller/pinning.h"
 #include "controller/polling.h"
 
 /*
@@ -48,6 +49,8 @@ struct io_thread {
 	struct io_threads *threads;
 	unsigned index;
 	pthread_t thread;
+	pid_t tid;
+	cpu_set_t pin; /* empty: none */
 	struct block_ring *ring;
 
 	/* Written by others. */
@@ -238,6 +241,18 @@ void io_threads_run_control(struct io_threads *threads)
 	mailbox_run(&threads->control_calls);
 }
 
+const cpu_set_t *io_threads_pin(const struct io_threads *threads, unsigned index)
+{
+	const cpu_set_t *pin = &threads->thread[index].pin;
+
+	return CPU_COUNT(pin) ? pin : NULL;
+}
+
+int io_threads_affinity(const struct io_threads *threads, unsigned index, cpu_set_t *ret)
+{
+	return sched_getaffinity(threads->thread[index].tid, sizeof(*ret), ret) < 0 ? -errno : 0;
+}
+
 unsigned io_threads_count(const struct io_threads *threads)
 {
 	return threads->count;
@@ -402,6 +417,9 @@ static void *io_thread_main(void *opaque)
 	char name[16];
 
 	current = thread;
+	thread->tid = gettid();
+	if (CPU_COUNT(&thread->pin))
+		pinning_apply(thread->index + 1, &thread->pin);
 	snprintf(name, sizeof(name), "io-%u", thread->index);
 	pthread_setname_np(pthread_self(), name);
 	polling_init(&thread->polling, threads->poll_max_us);
@@ -535,7 +553,7 @@ static void stop_threads(struct io_threads *threads)
 }
 
 struct io_threads *io_threads_new(unsigned count, enum block_ring_kind kind, unsigned poll_max_us,
-				  struct error **errp)
+				  const cpu_set_t *pins, struct error **errp)
 {
 	struct io_threads *threads;
 	size_t size = sizeof(*threads) + count * sizeof(threads->thread[0]);
@@ -561,6 +579,8 @@ struct io_threads *io_threads_new(unsigned count, enum block_ring_kind kind, uns
 
 		thread->threads = threads;
 		thread->index = i;
+		if (pins)
+			thread->pin = pins[i];
 		ret = pthread_create(&thread->thread, NULL, io_thread_main, thread);
 		if (ret)
 			error_set_errno(&threads->start_error, ret, _("cannot start a thread"));

@@ -2,6 +2,8 @@
 #ifndef CONTROLLER_IO_THREAD_H
 #define CONTROLLER_IO_THREAD_H
 
+#include <sched.h>
+
 #include "block/block.h"
 #include "nvme/controller.h"
 
@@ -18,16 +20,23 @@ struct io_thread;
 /**
  * io_threads_new() - start @count threads (1 to IO_THREADS_MAX), running when this returns
  * @poll_max_us: the longest that one without work polls before it sleeps, see polling.h
+ * @pins: where each of them runs (pinning.h), an empty set: anywhere; NULL: so do all
  *
  * Return: NULL with a sentence.
  */
 struct io_threads *io_threads_new(unsigned count, enum block_ring_kind kind, unsigned poll_max_us,
-				  struct error **errp);
+				  const cpu_set_t *pins, struct error **errp);
 
 /** io_threads_free() - end and join them; no workers are left and nothing is in flight */
 void io_threads_free(struct io_threads *threads);
 
 unsigned io_threads_count(const struct io_threads *threads);
+
+/** io_threads_pin() - where thread @index shall run; NULL: anywhere */
+const cpu_set_t *io_threads_pin(const struct io_threads *threads, unsigned index);
+
+/** io_threads_affinity() - where it may run in fact. Return: 0 or -errno */
+int io_threads_affinity(const struct io_threads *threads, unsigned index, cpu_set_t *ret);
 
 /** io_threads_call() - run @call on thread @index, or NVME_HOST_CONTROL; any thread; in order per
  * sender */

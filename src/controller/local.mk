@@ -10,6 +10,7 @@ src_libcontroller_a_SOURCES = \
 	src/controller/options.c src/controller/options.h \
 	src/controller/overlay.c src/controller/overlay.h \
 	src/controller/pci-function.c src/controller/pci-function.h \
+	src/controller/pinning.c src/controller/pinning.h \
 	src/controller/polling.c src/controller/polling.h \
 	src/controller/refusal.c src/controller/refusal.h \
 	src/controller/request-controller.c src/controller/request-hand-over.c \

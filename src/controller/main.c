@@ -97,8 +97,8 @@ static int start(struct program *program, const struct options *options, struct 
 	ret = vfio_user_dma_handle_sigbus();
 	if (ret < 0)
 		return error_set_errno(errp, -ret, "cannot handle SIGBUS");
-	program->threads =
-		io_threads_new(options->io_threads, options->ring, options->poll_max, errp);
+	program->threads = io_threads_new(options->io_threads, options->ring, options->poll_max,
+					  options->pins, errp);
 	if (!program->threads)
 		return -EINVAL;
 	ret = sd_event_new(&program->event);

@@ -5,9 +5,9 @@
 #include <limits.h>
 #include <syslog.h>
 
+#include "base/cpuset.h"
 #include "base/i18n.h"
 #include "base/options.h"
-#include "controller/io-thread.h"
 #include "controller/polling.h"
 
 #define DEFAULT_QUEUES 4
@@ -47,13 +47,38 @@ static int set_ring(const char *value, void *target, struct error **errp)
 	return 0;
 }
 
+/* "1:0-3" */
+static int add_pin(const char *value, void *target, struct error **errp)
+{
+	_cleanup_error_ struct error *why = NULL;
+	struct options *options = target;
+	unsigned long thread;
+	char *end;
+
+	errno = 0;
+	thread = strtoul(value, &end, 10);
+	if (*value < '0' || *value > '9' || errno || *end != ':' || thread < 1 ||
+	    thread > IO_THREADS_MAX)
+		return error_set(errp, EINVAL,
+				 _("--io-thread-pin=%s: use N:CPUSET, for example 1:0-3"), value);
+	if (cpuset_parse(end + 1, &options->pins[thread - 1], &why) < 0)
+		return error_set(errp, EINVAL, "--io-thread-pin: %s", error_message(why));
+	return 0;
+}
+
 static int judge(struct options *options, struct error **errp)
 {
+	unsigned long i;
+
 	options->under_keeper = options->control_fd != ULONG_MAX;
 	if (options->print_capabilities)
 		return 0;
 	if (options->io_threads < 1 || options->io_threads > IO_THREADS_MAX)
 		return error_set(errp, EINVAL, _("--io-threads: use 1 to %u"), IO_THREADS_MAX);
+	for (i = options->io_threads; i < IO_THREADS_MAX; i++)
+		if (CPU_COUNT(&options->pins[i]))
+			return error_set(errp, EINVAL,
+					 _("--io-thread-pin: there is no I/O thread %lu"), i + 1);
 	if (options->under_keeper) {
 		if (options->socket || options->namespace_count || options->serial)
 			return error_set(errp, EINVAL,
@@ -89,6 +114,8 @@ int controller_options_parse(int argc, char **argv, struct options *ret, struct 
 		  N_("serial number (derived from the socket's path)"), &ret->serial },
 		{ "io-threads", 't', OPTION_NUMBER, N_("N"), N_("threads that do I/O, 1 to 16 (1)"),
 		  &ret->io_threads },
+		{ "io-thread-pin", 0, OPTION_CALL, N_("N:CPUSET"),
+		  N_("where the N-th of them (from 1) runs, for example 1:0-3,^2"), ret, add_pin },
 		{ "poll-max", 0, OPTION_NUMBER, N_("MICROSECONDS"),
 		  N_("look for more work for at most so long before sleeping (50)"),
 		  &ret->poll_max },

@@ -2,6 +2,9 @@
 #ifndef CONTROLLER_OPTIONS_H
 #define CONTROLLER_OPTIONS_H
 
+#include <sched.h>
+
+#include "controller/io-thread.h"
 #include "controller/namespace-spec.h"
 
 /* The command line of virtnvme-controller. */
@@ -16,6 +19,7 @@ struct options {
 	bool under_keeper;
 
 	unsigned long io_threads, poll_max;
+	cpu_set_t pins[IO_THREADS_MAX]; /* by thread from 0; empty: not pinned */
 	enum block_ring_kind ring;
 	const char *user;
 	unsigned long log_level;

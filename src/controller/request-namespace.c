@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "base/cpuset.h"
 #include "controller/requests-internal.h"
 
 void request_add_namespace(struct requests *requests, struct control_request *request,
@@ -109,6 +110,27 @@ void request_retry(struct requests *requests, struct control_request *request,
 	control_request_reply(request, NULL);
 }
 
+static struct json_object *describe_threads(const struct io_threads *threads)
+{
+	struct json_object *list = json_object_new_array();
+	unsigned i;
+
+	for (i = 0; i < io_threads_count(threads); i++) {
+		const cpu_set_t *pin = io_threads_pin(threads, i);
+		_cleanup_free_ char *wanted = pin ? cpuset_format(pin) : NULL, *runs = NULL;
+		struct json_object *json = json_object_new_object();
+		cpu_set_t set;
+
+		json_add_u64(json, "iothread", i + 1);
+		json_add_string(json, "cpuset", wanted);
+		if (io_threads_affinity(threads, i, &set) == 0)
+			runs = cpuset_format(&set);
+		json_add_string(json, "affinity", runs);
+		json_object_array_add(list, json);
+	}
+	return list;
+}
+
 void request_counters(struct requests *requests, struct control_request *request,
 		      struct json_object *arguments, int *fds, size_t fd_count)
 {
@@ -120,5 +142,6 @@ void request_counters(struct requests *requests, struct control_request *request
 		if (entry->device && !entry->closing)
 			json_object_array_add(list, device_describe(entry->device));
 	json_add(result, "controllers", list);
+	json_add(result, "iothreads", describe_threads(requests->threads));
 	control_request_reply(request, result);
 }

@@ -163,6 +163,10 @@ static int filter_calls(bool may_unlink, struct error **errp)
 		if (call != __NR_SCMP_ERROR)
 			ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 0);
 	}
+	/* Of the calling thread: where it runs. */
+	if (ret == 0)
+		ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sched_setaffinity), 1,
+				       SCMP_A0(SCMP_CMP_EQ, 0));
 	if (ret == 0 && may_unlink)
 		ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(unlinkat), 0);
 	if (ret == 0)

@@ -141,6 +141,35 @@ struct json_object *keeper_config_controller(const char *domain_uuid,
 	return steal_pointer(object);
 }
 
+static struct json_object *describe_pins(const struct metadata *metadata)
+{
+	struct json_object *list = json_object_new_array();
+	unsigned i;
+
+	for (i = 0; i < METADATA_MAX_IOTHREADS; i++) {
+		struct json_object *pin;
+
+		if (!metadata->iothreadpin[i])
+			continue;
+		pin = json_object_new_object();
+		json_add_u64(pin, "iothread", i + 1);
+		json_add_string(pin, "cpuset", metadata->iothreadpin[i]);
+		json_object_array_add(list, pin);
+	}
+	return list;
+}
+
+void keeper_config_set_threads(struct json_object *config, const struct metadata *metadata)
+{
+	unsigned count = 1;
+	size_t i;
+
+	for (i = 0; i < metadata->controller_count; i++)
+		count = MAX(count, metadata->controllers[i].iothreads);
+	json_add_u64(config, "io_threads", count);
+	json_add(config, "iothreadpin", describe_pins(metadata));
+}
+
 struct json_object *keeper_config(const struct keeper_config_domain *domain,
 				  const struct metadata *metadata, struct source_list *sources,
 				  struct error **errp)
@@ -150,7 +179,6 @@ struct json_object *keeper_config(const struct keeper_config_domain *domain,
 	struct json_object *owner = json_object_new_object();
 	_cleanup_free_ char *directory = keeper_directory(domain->uuid);
 	_cleanup_free_ char *pidfile = NULL;
-	unsigned io_threads = 1;
 	size_t i;
 
 	json_add(object, "controllers", controllers);
@@ -168,7 +196,6 @@ struct json_object *keeper_config(const struct keeper_config_domain *domain,
 		if (!controller)
 			return NULL;
 		json_object_array_add(controllers, controller);
-		io_threads = MAX(io_threads, metadata->controllers[i].iothreads);
 	}
 	json_add_u64(owner, "uid", domain->uid);
 	json_add_u64(owner, "gid", domain->gid);
@@ -179,7 +206,7 @@ struct json_object *keeper_config(const struct keeper_config_domain *domain,
 	json_add_string(object, "controller_program", CONTROLLER_PROGRAM);
 	json_add_string(object, "controller_user", VIRTNVME_CONTROLLER_USER);
 	json_add_bool(object, "incoming", domain->incoming);
-	json_add_u64(object, "io_threads", io_threads);
+	keeper_config_set_threads(object, metadata);
 	json_add_u64(object, "log_level", keepers_log_level);
 	return steal_pointer(object);
 }

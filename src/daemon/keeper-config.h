@@ -29,6 +29,9 @@ struct json_object *keeper_config(const struct keeper_config_domain *domain,
 				  const struct metadata *metadata, struct source_list *sources,
 				  struct error **errp);
 
+/** keeper_config_set_threads() - as @metadata has them; keeper_config() does it too */
+void keeper_config_set_threads(struct json_object *config, const struct metadata *metadata);
+
 /** keeper_config_set_log_level() - what keepers that are started from here on log */
 void keeper_config_set_log_level(unsigned level);
 

@@ -130,6 +130,7 @@ static int start_keeper(struct live *live, struct error **errp)
 	config = none ? keeper_config(&domain, none, NULL, errp) : NULL;
 	if (!config)
 		return -ENOMEM;
+	keeper_config_set_threads(config, live->wish);
 	r = keeper_start(domain.name, config, errp);
 	return r < 0 ? r : refresh_status(live, errp);
 }

@@ -161,6 +161,24 @@ static void put_controller(FILE *out, const struct metadata_controller *controll
 	fputs("  </controller>\n", out);
 }
 
+static void put_cputune(FILE *out, const struct metadata *metadata)
+{
+	bool open = false;
+	unsigned i;
+
+	for (i = 0; i < METADATA_MAX_IOTHREADS; i++) {
+		if (!metadata->iothreadpin[i])
+			continue;
+		if (!open)
+			fputs("  <cputune>\n", out);
+		open = true;
+		fprintf(out, "    <iothreadpin iothread=\"%u\" cpuset=\"%s\"/>\n", i + 1,
+			metadata->iothreadpin[i]);
+	}
+	if (open)
+		fputs("  </cputune>\n", out);
+}
+
 char *metadata_format(const struct metadata *metadata, struct error **errp)
 {
 	char *text = NULL;
@@ -172,6 +190,7 @@ char *metadata_format(const struct metadata *metadata, struct error **errp)
 		return NULL;
 	}
 	fputs("<devices>\n", out);
+	put_cputune(out, metadata);
 	for (i = 0; i < metadata->controller_count; i++)
 		put_controller(out, &metadata->controllers[i]);
 	fputs("</devices>\n", out);

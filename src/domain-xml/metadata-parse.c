@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <errno.h>
 
+#include "base/cpuset.h"
 #include "base/i18n.h"
 #include "domain-xml/parse.h"
 #include "domain-xml/pci.h"
@@ -103,6 +104,49 @@ static int parse_controller(xmlNode *node, void *opaque, struct error **errp)
 }
 
 /*
+ * <cputune>
+ */
+
+static int parse_iothreadpin(xmlNode *node, void *target, struct error **errp)
+{
+	_cleanup_error_ struct error *why = NULL;
+	struct metadata *metadata = target;
+	const char *cpus = xml_attribute(node, "cpuset");
+	unsigned thread = 0;
+	cpu_set_t set;
+	int r = parse_attributes(node, PARSE_ATTRIBUTES("iothread", "cpuset"), errp);
+
+	if (r < 0)
+		return r;
+	if (!xml_attribute(node, "iothread"))
+		return parse_missing(node, "iothread", errp);
+	if (!cpus)
+		return parse_missing(node, "cpuset", errp);
+	r = parse_number(node, "iothread", 1, METADATA_MAX_IOTHREADS, &thread, errp);
+	if (r < 0)
+		return r;
+	if (metadata->iothreadpin[thread - 1])
+		return xml_error(errp, node, EINVAL, _("I/O thread %u is pinned already"), thread);
+	if (cpuset_parse(cpus, &set, &why) < 0)
+		return xml_error(errp, node, EINVAL, "cpuset: %s", error_message(why));
+	metadata->iothreadpin[thread - 1] = cpuset_format(&set);
+	if (!metadata->iothreadpin[thread - 1])
+		return error_set_errno(errp, ENOMEM, "metadata");
+	return parse_children(node, parse_no_children, NULL, errp);
+}
+
+static int parse_cputune(xmlNode *node, void *target, struct error **errp)
+{
+	static const struct parse_rule rules[] = {
+		{ "iothreadpin", true, parse_iothreadpin },
+		{ NULL },
+	};
+	int r = parse_attributes(node, PARSE_NO_ATTRIBUTES, errp);
+
+	return r < 0 ? r : parse_children(node, rules, target, errp);
+}
+
+/*
  * <devices>
  */
 
@@ -180,6 +224,7 @@ int metadata_parse_node(xmlNode *devices, struct metadata **ret, struct error **
 {
 	static const struct parse_rule rules[] = {
 		{ "controller", true, parse_controller },
+		{ "cputune", false, parse_cputune },
 		{ NULL },
 	};
 	_cleanup_metadata_ struct metadata *metadata = metadata_new();

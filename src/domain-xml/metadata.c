@@ -51,6 +51,8 @@ void metadata_free(struct metadata *metadata)
 		return;
 	for (i = 0; i < metadata->controller_count; i++)
 		clear_controller(&metadata->controllers[i]);
+	for (i = 0; i < METADATA_MAX_IOTHREADS; i++)
+		free(metadata->iothreadpin[i]);
 	free(metadata->controllers);
 	free(metadata);
 }
@@ -238,6 +240,10 @@ struct metadata *metadata_copy(const struct metadata *metadata)
 				return NULL;
 		}
 	}
+	for (i = 0; copy && i < METADATA_MAX_IOTHREADS; i++)
+		if (metadata->iothreadpin[i] &&
+		    !(copy->iothreadpin[i] = strdup(metadata->iothreadpin[i])))
+			return NULL;
 	return steal_pointer(copy);
 }
 

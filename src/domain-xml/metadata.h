@@ -127,6 +127,10 @@ struct metadata_controller {
 struct metadata {
 	struct metadata_controller *controllers; /* sorted by index */
 	size_t controller_count;
+
+	/* <cputune>: the host processors of each I/O thread, by its number in the XML less 1, as
+	 * cpuset_format() writes them; NULL: any */
+	char *iothreadpin[METADATA_MAX_IOTHREADS];
 };
 
 /**

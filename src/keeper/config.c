@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "base/cpuset.h"
 #include "base/i18n.h"
 #include "base/log.h"
 
@@ -65,6 +66,27 @@ static bool wants_threads(struct json_object *controllers)
 	return false;
 }
 
+static int check_pins(struct json_object *list, struct error **errp)
+{
+	_cleanup_error_ struct error *why = NULL;
+	size_t i;
+
+	for (i = 0; list && i < json_object_array_length(list); i++) {
+		struct json_object *pin = json_object_array_get_idx(list, i);
+		const char *cpus = json_string(pin, "cpuset", errp);
+		uint64_t thread;
+		cpu_set_t set;
+
+		if (!cpus || parse_number(pin, "iothread", 0, MAX_IO_THREADS, &thread, errp) < 0)
+			return -EINVAL;
+		if (!thread)
+			return error_set(errp, EINVAL, _("I/O threads are numbered from 1"));
+		if (cpuset_parse(cpus, &set, &why) < 0)
+			return error_set(errp, EINVAL, "cpuset: %s", error_message(why));
+	}
+	return 0;
+}
+
 int keeper_config_parse(struct json_object *json, struct keeper_config *ret, struct error **errp)
 {
 	struct keeper_config config = { .json = json };
@@ -90,6 +112,9 @@ int keeper_config_parse(struct json_object *json, struct keeper_config *ret, str
 	if (parse_number(json, "io_threads", 1, MAX_IO_THREADS, &number, errp) < 0)
 		return -EINVAL;
 	config.io_threads = MAX(number, 1u);
+	config.iothreadpin = json_child(json, "iothreadpin", json_type_array);
+	if (check_pins(config.iothreadpin, errp) < 0)
+		return -EINVAL;
 	if (parse_number(json, "log_level", LOG_INFO, LOG_DEBUG, &number, errp) < 0)
 		return -EINVAL;
 	config.log_level = number;

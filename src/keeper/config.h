@@ -16,6 +16,7 @@ struct keeper_config {
 	const char *peer_pidfile; /* NULL: the first process that connects is the domain's */
 	const char *controller_program, *failed_program, *controller_user;
 	unsigned io_threads;
+	struct json_object *iothreadpin; /* array of what the controller is told; or NULL */
 	bool without_uring; /* a disk of the start has io="threads"; decided for all disks */
 	bool incoming;	    /* a migration comes: the images are locked when it has */
 	int log_level;

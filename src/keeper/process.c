@@ -27,6 +27,7 @@
  * first thing: only root can take the file system away before that (controller/sandbox.c).
  */
 #define CONTROL_FD 3
+#define MAX_PINS   16ul
 
 /* Only root can give privileges away; anybody else runs it as himself. Looked up here because this
  * is where somebody waits for the sentence. */
@@ -48,12 +49,32 @@ static int check_user(const char *user, struct error **errp)
 	return 0;
 }
 
+/* Those of threads that there are, into @arguments. How many; never freed: exec follows. */
+static size_t add_pins(const struct keeper_config *config, const char **arguments)
+{
+	size_t i, count = 0, length = 0;
+
+	if (config->iothreadpin)
+		length = MIN(json_object_array_length(config->iothreadpin), MAX_PINS);
+	for (i = 0; i < length; i++) {
+		struct json_object *pin = json_object_array_get_idx(config->iothreadpin, i);
+		uint64_t thread = json_u64_or(pin, "iothread", 0);
+		char *option;
+
+		if (thread <= config->io_threads &&
+		    asprintf(&option, "--io-thread-pin=%u:%s", (unsigned)thread,
+			     json_string_or(pin, "cpuset", "")) >= 0)
+			arguments[count++] = option;
+	}
+	return count;
+}
+
 /* In the child. Only returns when something fails. */
 static void become_program(const struct process_options *options, int control_fd)
 {
 	const struct keeper_config *config = options->config;
 	char control_option[32], threads_option[32], user_option[64], journal[80];
-	const char *arguments[6] = { options->program, control_option };
+	const char *arguments[6 + MAX_PINS] = { options->program, control_option };
 	size_t count = 2;
 	const char *stream = getenv("JOURNAL_STREAM");
 	const char *environment[] = { NULL, NULL };
@@ -71,6 +92,7 @@ static void become_program(const struct process_options *options, int control_fd
 	if (options->is_controller) {
 		arguments[count++] = threads_option;
 		arguments[count++] = config->without_uring ? "--io=threads" : "--io=auto";
+		count += add_pins(config, &arguments[count]);
 	}
 	if (geteuid() == 0)
 		arguments[count] = user_option;

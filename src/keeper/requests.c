@@ -155,7 +155,7 @@ static struct json_object *describe_device(const struct device *device,
 
 static struct json_object *describe(const struct keeper *keeper, struct json_object *counters)
 {
-	struct json_object *json = json_object_new_object(), *part;
+	struct json_object *json = json_object_new_object(), *part, *threads;
 	const struct device *device;
 	struct monitor_time setup;
 	bool connected = false;
@@ -184,6 +184,9 @@ static struct json_object *describe(const struct keeper *keeper, struct json_obj
 	json_add_string(part, "state", supervisor_state_name(&keeper->supervisor));
 	json_add_u64(part, "restarts", keeper->supervisor.restarts);
 	json_add_string(part, "reason", supervisor_reason(&keeper->supervisor));
+	threads = json_child(counters, "iothreads", json_type_array);
+	if (threads)
+		json_add(part, "iothreads", json_object_get(threads));
 	json_add(json, "controller", part);
 	part = json_object_new_array();
 	for (device = keeper->devices; device; device = device->next)

@@ -4,12 +4,17 @@ from libvirt_host import IMAGES, controller_xml, devices_xml, disk_xml
 
 
 def test_destroy_leaves_nothing(vhost, domain):
-    vhost.define(domain, devices_xml(controller_xml(0, disk_xml('nvme0n1', f'{IMAGES}/other.raw', capacity=8))))
+    pins = "<nvme:cputune><nvme:iothreadpin iothread='2' cpuset='0'/><nvme:iothreadpin iothread='1' cpuset='1022'/></nvme:cputune>"
+    vhost.define(domain, devices_xml(controller_xml(0, disk_xml('nvme0n1', f'{IMAGES}/other.raw', capacity=8), attributes="iothreads='2'"),
+                                     pins))
     others = set(vhost.host.processes())
     vhost.virsh('start', '--paused', domain)
     uuid = vhost.uuid(domain)
     assert vhost.host.path(f'/run/virtnvme/{uuid}/keeper.sock').exists()
     assert 'virtnvme-controller' in ' '.join(vhost.host.processes().values())
+    info = vhost.nvme('info', domain).stdout
+    assert 'I/O thread 2 to processors 0\n' in info
+    assert 'I/O thread 1 to processors 1022, but it may run on' in info
     vhost.virsh('destroy', domain)
     assert not vhost.host.path(f'/run/virtnvme/{uuid}').exists()
     assert not vhost.host.path(f'/run/virtnvme/{uuid}.lock').exists()

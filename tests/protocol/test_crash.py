@@ -471,6 +471,48 @@ def test_upgrade_with_memory_that_goes_by_message(installed):
     installed.stop()
 
 
+def affinities(pid):
+    """{name of an I/O thread: the processors it may run on}, as the kernel says"""
+    found = {}
+    for tid in os.listdir('/proc/%d/task' % pid):
+        with open('/proc/%d/task/%s/comm' % (pid, tid), encoding='ascii') as f:
+            name = f.read().strip()
+        if name.startswith('io-'):
+            found[name] = os.sched_getaffinity(int(tid))
+    return found
+
+
+def test_pins_outlive_the_controller(installed):
+    available = os.sched_getaffinity(0)
+    cpu, far = min(available), 1023
+    if far in available:
+        pytest.skip('a machine with a processor 1023')
+    installed.stop()
+    # The fourth there is not.
+    installed.config.update(io_threads=3, iothreadpin=[
+        {'iothread': 1, 'cpuset': str(cpu)}, {'iothread': 2, 'cpuset': str(far)}, {'iothread': 4, 'cpuset': '0'}])
+    installed.start()
+    everywhere = affinities(status(installed)['pid'])['io-2']
+
+    def as_pinned():
+        """What cannot be had is said, and the guest is served."""
+        process = status(installed)
+        assert affinities(process['pid']) == {'io-0': {cpu}, 'io-1': everywhere, 'io-2': everywhere}
+        threads = process['iothreads']
+        assert [(thread['iothread'], thread.get('cpuset')) for thread in threads] == [(1, str(cpu)), (2, str(far)), (3, None)]
+        assert threads[0]['affinity'] == str(cpu) and threads[1]['affinity'] == threads[2]['affinity']
+
+    assert everywhere == available
+    as_pinned()
+    assert 'I/O thread 1 runs on processors %d' % cpu in installed.log()
+    assert 'I/O thread 2 cannot run on processors 1023 (none of them is online and allowed here)' in installed.log()
+    kill(installed)
+    as_pinned()
+    upgrade(installed)
+    as_pinned()
+    installed.stop()
+
+
 def test_an_upgrade_keeps_everything(installed):
     """Locks, sockets nobody has connected to, half a message, half a line, disks that come and go."""
     other = Keeper(installed.folder, '8f6b0d3e-0000-4000-8000-000000000002')

@@ -399,6 +399,8 @@ def test_refuses_a_controller_that_ends(keeper):
     {'controllers': [{'index': 0, 'serial': 'S'}, {'index': 0, 'serial': 'S'}]},
     {'controllers': [{'index': 0, 'serial': 'S', 'namespaces': [{'nsid': 0, 'type': 'memory', 'bytes': 4096}]}]},
     {'controllers': [{'index': 0, 'serial': 'S', 'namespaces': [{'nsid': 1, 'type': 'tape'}]}]},
+    {'iothreadpin': [{'iothread': 0, 'cpuset': '0'}]}, {'iothreadpin': [{'iothread': 17, 'cpuset': '0'}]},
+    {'iothreadpin': [{'iothread': 1, 'cpuset': '0-'}]}, {'iothreadpin': [{'iothread': 1}]},
 ])
 def test_refuses_a_wrong_configuration(keeper, change):
     keeper.config.update(change)

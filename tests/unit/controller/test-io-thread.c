@@ -124,7 +124,7 @@ static int setup(void **state)
 	alarm(20);
 	done = 0;
 	ctrl = calloc(1, sizeof(*ctrl));
-	threads = io_threads_new(2, BLOCK_RING_AUTO, POLLING_MAX_US, NULL);
+	threads = io_threads_new(2, BLOCK_RING_AUTO, POLLING_MAX_US, NULL, NULL);
 	assert_non_null(threads);
 	io_threads_add(threads, &operation, ctrl, operation_done);
 	wait_done(1);

@@ -91,10 +91,26 @@ static void leaves_out_a_disk_that_failed(void **state)
 	assert_int_equal(keeper_status_namespace_count(keeper_status_controller(config, 0)), 0);
 }
 
+/* The most threads that a controller wants, and pins as the keeper takes them. */
+static void threads_and_pins(void **state)
+{
+	_cleanup_metadata_ struct metadata *metadata =
+		parse("<nvme:controller index='0' iothreads='3'/>"
+		      "<nvme:controller index='1' iothreads='2'/>"
+		      "<nvme:cputune><nvme:iothreadpin iothread='2' cpuset='4,5'/></nvme:cputune>");
+	struct keeper_config_domain domain = { .uuid = UUID, .name = "x" };
+	_cleanup_json_ struct json_object *config = keeper_config(&domain, metadata, NULL, NULL);
+
+	assert_int_equal(json_u64_or(config, "io_threads", 0), 3);
+	assert_string_equal(json_text(json_child(config, "iothreadpin", json_type_array)),
+			    "[{\"iothread\":2,\"cpuset\":\"4-5\"}]");
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(turns_metadata_into_a_configuration),
+		cmocka_unit_test(threads_and_pins),
 		cmocka_unit_test(leaves_out_a_disk_that_failed),
 	};
 

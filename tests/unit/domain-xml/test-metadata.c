@@ -37,7 +37,9 @@ static const char everything[] =
 	"<disk type='block'><source dev='/dev/sdx'/><target dev='nvme3n2'/><readonly/>"
 	"<live state='attached'/></disk>"
 	"<live bus='virtnvme-port1' addr='0x1e.0x3' parked='yes'/>"
-	"</controller><controller index='0'/></devices>";
+	"</controller><controller index='0'/>"
+	"<cputune><iothreadpin iothread='16' cpuset='1023'/>"
+	"<iothreadpin iothread='1' cpuset='0-3,^2'/></cputune></devices>";
 
 static void reads_everything(void **state)
 {
@@ -76,6 +78,9 @@ static void reads_everything(void **state)
 	assert_int_equal(disk->uuid[15], 0xff);
 	assert_int_equal(disk->nguid[0], 0xff);
 	assert_int_equal(disk->eui64[7], 0xef);
+	assert_string_equal(metadata->iothreadpin[0], "0-1,3");
+	assert_null(metadata->iothreadpin[1]);
+	assert_string_equal(metadata->iothreadpin[15], "1023");
 	assert_int_equal(disk->state, METADATA_STATE_FAILED);
 	assert_string_equal(disk->reason, "no \"such\" file");
 }
@@ -90,6 +95,7 @@ static void writes_what_it_reads(void **state)
 	_cleanup_free_ char *text_copy = metadata_format(copy, NULL);
 
 	assert_string_equal(text, text_again);
+	assert_non_null(strstr(text, "<iothreadpin iothread=\"1\" cpuset=\"0-1,3\"/>"));
 	assert_string_equal(text, text_copy);
 	assert_true(metadata_disk_equal(metadata_disk(metadata, 3, 7), metadata_disk(again, 3, 7)));
 	/* libvirt puts the namespace in, and refuses a text that has it. */
@@ -112,9 +118,11 @@ static void control_characters_are_not_written(void **state)
 #define DISK(type, body)                                                                           \
 	ROOT_BEGIN "<nvme:controller index='0'><nvme:disk type='" type "'>" body                   \
 		   "</nvme:disk></nvme:controller>" ROOT_END
-#define TARGET	"<nvme:target dev='nvme0n1'/>"
-#define FILE_A	"<nvme:source file='/a'/>"
-#define AT_DISK "devices/controller[0]/disk[0]"
+#define TARGET	   "<nvme:target dev='nvme0n1'/>"
+#define FILE_A	   "<nvme:source file='/a'/>"
+#define PINS(pins) ROOT_BEGIN "<nvme:cputune>" pins "</nvme:cputune>" ROOT_END
+#define AT_PIN	   "devices/cputune/iothreadpin"
+#define AT_DISK	   "devices/controller[0]/disk[0]"
 
 static const struct {
 	const char *xml;
@@ -138,6 +146,21 @@ static const struct {
 	  "devices/controller[0]: queues=\"65\" is not a number from 1 to 64" },
 	{ ROOT_BEGIN "<nvme:controller index='0' iothreads='0'/>" ROOT_END,
 	  "devices/controller[0]: iothreads=\"0\" is not a number from 1 to 16" },
+	{ PINS("<nvme:iothreadpin cpuset='1'/>"),
+	  AT_PIN ": the attribute \"iothread\" is missing or empty" },
+	{ PINS("<nvme:iothreadpin iothread='1'/>"),
+	  AT_PIN ": the attribute \"cpuset\" is missing or empty" },
+	{ PINS("<nvme:iothreadpin iothread='17' cpuset='1'/>"),
+	  AT_PIN ": iothread=\"17\" is not a number from 1 to 16" },
+	{ PINS("<nvme:iothreadpin iothread='1' cpuset='3-1'/>"),
+	  AT_PIN ": cpuset: \"3-1\" is not a list of processors such as \"0-3,^2,8\" (the "
+		 "highest is 1023)" },
+	{ PINS("<nvme:iothreadpin iothread='1' cpuset='1,^1'/>"),
+	  AT_PIN ": cpuset: \"1,^1\" leaves no processor" },
+	{ PINS("<nvme:iothreadpin iothread='1' cpuset='1'/>"
+	       "<nvme:iothreadpin iothread='1' cpuset='2'/>"),
+	  "devices/cputune/iothreadpin[1]: I/O thread 1 is pinned already" },
+	{ PINS("<nvme:vcpupin vcpu='1' cpuset='1'/>"), "devices/cputune/vcpupin: unknown element" },
 	{ ROOT_BEGIN "<nvme:controller index='0'><nvme:serial>123456789012345678901</nvme:serial>"
 		     "</nvme:controller>" ROOT_END,
 	  "devices/controller[0]/serial: a serial number has 1 to 20 characters, this one 21" },
