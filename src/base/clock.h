@@ -20,4 +20,10 @@ static inline uint64_t clock_us(clockid_t clock)
 	return clock_ns(clock) / 1000;
 }
 
+/** clock_ms() - the same in milliseconds, signed: what is left until a deadline may be negative */
+static inline int64_t clock_ms(clockid_t clock)
+{
+	return clock_ns(clock) / 1000000;
+}
+
 #endif

@@ -8,8 +8,8 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/i18n.h"
 
@@ -40,24 +40,16 @@ static int start(const char *program, const char *option, int output, pid_t *ret
 	return -r;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* To the end of the output; NULL when it does not end, or is too long. */
 static char *read_output(int fd)
 {
-	int64_t deadline = now_ms() + TIMEOUT_MS;
+	int64_t deadline = clock_ms(CLOCK_MONOTONIC) + TIMEOUT_MS;
 	_cleanup_free_ char *text = malloc(MAX_OUTPUT + 1);
 	struct pollfd output = { .fd = fd, .events = POLLIN };
 	size_t len = 0;
 
 	while (text && len < MAX_OUTPUT) {
-		int r = poll(&output, 1, MAX(deadline - now_ms(), (int64_t)0));
+		int r = poll(&output, 1, MAX(deadline - clock_ms(CLOCK_MONOTONIC), (int64_t)0));
 		ssize_t n = r > 0 ? read(fd, text + len, MAX_OUTPUT - len) : -1;
 
 		if (n < 0 && r != 0 && errno == EINTR)

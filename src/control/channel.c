@@ -6,8 +6,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/i18n.h"
 #include "control/frame.h"
 
@@ -70,14 +70,6 @@ int control_listen(const char *path, unsigned mode)
 	return steal_fd(&fd);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Until the socket is ready or the deadline (-1: none) has passed. */
 static int wait_for(int fd, short events, int64_t deadline)
 {
@@ -87,7 +79,7 @@ static int wait_for(int fd, short events, int64_t deadline)
 		int timeout = -1, r;
 
 		if (deadline >= 0)
-			timeout = MAX(deadline - now_ms(), (int64_t)0);
+			timeout = MAX(deadline - clock_ms(CLOCK_MONOTONIC), (int64_t)0);
 		r = poll(&poll_fd, 1, timeout);
 		if (r > 0)
 			return 0;
@@ -151,7 +143,7 @@ int control_call(int fd, const char *command, struct json_object *arguments, int
 {
 	static uint64_t last_id;
 	uint64_t id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
-	int64_t deadline = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+	int64_t deadline = timeout_ms < 0 ? -1 : clock_ms(CLOCK_MONOTONIC) + timeout_ms;
 	_cleanup_json_ struct json_object *request = NULL, *answer = NULL;
 	struct json_object *result;
 	_cleanup_free_ char *bytes = NULL;

@@ -3,8 +3,8 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/i18n.h"
 
 #define INCOMING_MS 60000
@@ -176,18 +176,10 @@ unsigned domain_epoch(struct domain *domain)
 	return epoch;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
-}
-
 void domain_expect_incoming(struct domain *domain)
 {
 	pthread_mutex_lock(&lock);
-	domain->incoming_until = now_ms() + INCOMING_MS;
+	domain->incoming_until = clock_ms(CLOCK_MONOTONIC) + INCOMING_MS;
 	pthread_mutex_unlock(&lock);
 }
 
@@ -196,7 +188,7 @@ bool domain_take_incoming(struct domain *domain)
 	bool incoming;
 
 	pthread_mutex_lock(&lock);
-	incoming = now_ms() < domain->incoming_until;
+	incoming = clock_ms(CLOCK_MONOTONIC) < domain->incoming_until;
 	domain->incoming_until = 0;
 	pthread_mutex_unlock(&lock);
 	return incoming;

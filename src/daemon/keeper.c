@@ -13,8 +13,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/i18n.h"
 #include "base/log.h"
@@ -157,23 +157,15 @@ static int spawn(const char *name, int config_fd, int ready_fd, pid_t *ret_pid)
 	return -r;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
-}
-
 /* One line, or everything up to the end of the pipe. */
 static int read_ready(int fd, char *text, size_t size, struct error **errp)
 {
-	int64_t end = now_ms() + KEEPER_START_TIMEOUT_MS;
+	int64_t end = clock_ms(CLOCK_MONOTONIC) + KEEPER_START_TIMEOUT_MS;
 	size_t len = 0;
 
 	while (len + 1 < size) {
 		struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-		int64_t left = end - now_ms();
+		int64_t left = end - clock_ms(CLOCK_MONOTONIC);
 		ssize_t n;
 
 		if (left <= 0 || poll(&poll_fd, 1, left) == 0)
@@ -296,10 +288,10 @@ static bool is_gone(const char *uuid)
 
 static bool wait_gone(const char *uuid)
 {
-	int64_t end = now_ms() + KEEPER_STOP_TIMEOUT_MS;
+	int64_t end = clock_ms(CLOCK_MONOTONIC) + KEEPER_STOP_TIMEOUT_MS;
 
 	while (!is_gone(uuid)) {
-		if (now_ms() >= end)
+		if (clock_ms(CLOCK_MONOTONIC) >= end)
 			return false;
 		usleep(GONE_POLL_MS * 1000);
 	}

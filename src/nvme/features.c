@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nvme/features.h"
 
-#include <time.h>
-
+#include "base/clock.h"
 #include "nvme/controller-private.h"
 #include "nvme/identify.h"
 
@@ -30,10 +29,7 @@ enum select {
 
 static uint64_t now_ms(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+	return clock_ms(CLOCK_REALTIME);
 }
 
 #define TIMESTAMP_SET	 1u

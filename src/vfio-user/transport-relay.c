@@ -8,8 +8,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/relay-frame.h"
@@ -66,25 +66,17 @@ struct relay_transport {
 static_assert(RELAY_HEADER_SIZE == sizeof(struct vfio_user_header), "the keeper's view");
 static_assert(RELAY_MAX_FDS == VFIO_USER_MAX_FDS, "the keeper's view");
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
-}
-
 /* Called with the lock. */
 static int send_datagram(struct relay_transport *transport, const struct iovec *iov, size_t iovcnt,
 			 const int *fds, size_t fd_count)
 {
-	uint64_t deadline = now_ms() + SEND_TIMEOUT_MS;
+	int64_t deadline = clock_ms(CLOCK_MONOTONIC) + SEND_TIMEOUT_MS;
 	ssize_t n;
 
 	while ((n = fd_send(transport->base.fd, iov, iovcnt, fds, fd_count, MSG_DONTWAIT)) ==
 	       -EAGAIN) {
 		struct pollfd wait = { .fd = transport->base.fd, .events = POLLOUT };
-		uint64_t now = now_ms();
+		int64_t now = clock_ms(CLOCK_MONOTONIC);
 
 		if (now >= deadline)
 			return -ETIMEDOUT;
@@ -281,7 +273,7 @@ static int relay_receive(struct vfio_user_transport *base, struct vfio_user_mess
 static int wait_for_ring(struct relay_transport *transport, uint32_t needed)
 {
 	uint32_t *released = &transport->bulk->released;
-	uint64_t deadline = now_ms() + SEND_TIMEOUT_MS;
+	int64_t deadline = clock_ms(CLOCK_MONOTONIC) + SEND_TIMEOUT_MS;
 
 	for (;;) {
 		uint32_t seen = LOAD_ACQUIRE(*released);
@@ -292,7 +284,7 @@ static int wait_for_ring(struct relay_transport *transport, uint32_t needed)
 			return -EPROTO;
 		if (needed <= transport->ring_size - used)
 			return 0;
-		if (now_ms() >= deadline)
+		if (clock_ms(CLOCK_MONOTONIC) >= deadline)
 			return -ETIMEDOUT;
 		syscall(SYS_futex, released, FUTEX_WAIT, seen, &timeout, NULL, 0);
 	}

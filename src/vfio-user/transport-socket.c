@@ -3,8 +3,8 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -103,18 +103,10 @@ static int socket_receive(struct vfio_user_transport *base, struct vfio_user_mes
 	return 1;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
-}
-
-static int wait_for_room(int fd, uint64_t deadline)
+static int wait_for_room(int fd, int64_t deadline)
 {
 	struct pollfd wait = { .fd = fd, .events = POLLOUT };
-	uint64_t now = now_ms();
+	int64_t now = clock_ms(CLOCK_MONOTONIC);
 	int r;
 
 	if (now >= deadline)
@@ -140,7 +132,7 @@ static void skip_sent(struct iovec **iov, size_t *iovcnt, size_t n)
 
 static int send_all(int fd, struct iovec *iov, size_t iovcnt, const int *fds, size_t fd_count)
 {
-	uint64_t deadline = now_ms() + SEND_TIMEOUT_MS;
+	int64_t deadline = clock_ms(CLOCK_MONOTONIC) + SEND_TIMEOUT_MS;
 
 	while (iovcnt) {
 		ssize_t n = fd_send(fd, iov, iovcnt, fds, fd_count, MSG_DONTWAIT);
@@ -149,7 +141,7 @@ static int send_all(int fd, struct iovec *iov, size_t iovcnt, const int *fds, si
 		if (n >= 0) {
 			skip_sent(&iov, &iovcnt, n);
 			fd_count = 0;
-			deadline = now_ms() + SEND_TIMEOUT_MS;
+			deadline = clock_ms(CLOCK_MONOTONIC) + SEND_TIMEOUT_MS;
 			continue;
 		}
 		if (n != -EAGAIN)
