@@ -71,9 +71,19 @@ const struct block_info *block_get_info(const struct block *block)
 	return &block->info;
 }
 
-int block_refresh(struct block *block)
+int block_refresh(struct block *block, uint64_t limit)
 {
-	return block->ops->refresh ? block->ops->refresh(block) : 0;
+	uint64_t before = block->info.capacity;
+	int ret;
+
+	if (!block->ops->refresh)
+		return 0;
+	limit = limit ? ROUND_DOWN(limit, block->info.block_size) : UINT64_MAX;
+	ret = block->ops->refresh(block);
+	if (ret == 0 && !MIN(block->info.capacity, limit))
+		ret = -EINVAL;
+	block->info.capacity = ret < 0 ? before : MIN(block->info.capacity, limit);
+	return ret;
 }
 
 void block_close(struct block *block)

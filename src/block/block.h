@@ -119,8 +119,15 @@ struct block *block_open_null(uint64_t bytes);
 /** block_get_info() - valid as long as the block; capacity changes only in block_refresh() */
 const struct block_info *block_get_info(const struct block *block);
 
-/** block_refresh() - read the size again (resize); no request may be in flight. 0 or -errno */
-int block_refresh(struct block *block);
+/**
+ * block_refresh() - read the size again (resize), if it can change; nobody submits meanwhile
+ * @limit: bytes that are not exceeded, however large it is; 0: none
+ *
+ * What was submitted before may still be at the image behind the new end.
+ *
+ * Return: 0, -EINVAL when nothing would be left, or another -errno; then nothing has changed.
+ */
+int block_refresh(struct block *block, uint64_t limit);
 
 /** block_close() - no request may be in flight */
 void block_close(struct block *block);

@@ -231,7 +231,7 @@ static int check_control(const struct fault *fault)
 static int fault_refresh(struct block *block)
 {
 	struct fault *fault = to_fault(block);
-	int ret = block_refresh(fault->image);
+	int ret = block_refresh(fault->image, 0);
 
 	if (ret == 0) {
 		block->info = fault->image->info;

@@ -29,7 +29,7 @@ static const char *size_cell(struct json_object *disk, const char *key, char *bu
 	return json_u64(disk, key, &bytes, NULL) == 0 ? table_size(bytes, buffer, len) : NULL;
 }
 
-static void add_disk(struct table *table, struct json_object *disk)
+static void add_disk(struct json_object *disk, struct table *table)
 {
 	struct json_object *counters = json_child(disk, "counters", json_type_object);
 	const char *reason = json_string_or(disk, "reason", NULL);
@@ -77,16 +77,47 @@ static void print_pins(struct json_object *process)
 	}
 }
 
+/* A line of its own for each disk that has some. */
+static void print_limits(struct json_object *disk, struct table *table)
+{
+	struct json_object *iotune = json_child(disk, "iotune", json_type_object);
+	const char *separator = " ";
+
+	if (!iotune)
+		return;
+	printf("\n%-12s %s:", _("Limits:"), json_string_or(disk, "target", "-"));
+	json_object_object_foreach(iotune, key, value)
+	{
+		printf("%s%s=%s", separator, key, json_text(value));
+		separator = ", ";
+	}
+	putchar('\n');
+}
+
+static void for_each_disk(struct json_object *info,
+			  void (*visit)(struct json_object *disk, struct table *table),
+			  struct table *table)
+{
+	struct json_object *controllers = json_child(info, "controllers", json_type_array);
+	size_t i, j;
+
+	for (i = 0; controllers && i < json_object_array_length(controllers); i++) {
+		struct json_object *controller = json_object_array_get_idx(controllers, i);
+		struct json_object *disks = json_child(controller, "disks", json_type_array);
+
+		for (j = 0; disks && j < json_object_array_length(disks); j++)
+			visit(json_object_array_get_idx(disks, j), table);
+	}
+}
+
 static void print_table(struct json_object *info)
 {
 	const char *const titles[] = { _("Target"),    _("Type"), _("Source"),	_("Capacity"),
 				       _("Allocated"), _("Read"), _("Written"), _("State") };
-	struct json_object *controllers = json_child(info, "controllers", json_type_array);
 	struct json_object *keeper = json_child(info, "keeper", json_type_object);
 	struct json_object *process = json_child(keeper, "controller", json_type_object);
 	const char *problem = json_string_or(info, "problem", NULL);
 	struct table *table = table_new(ARRAY_SIZE(titles), titles);
-	size_t i, j;
 
 	printf("%-12s %s\n", _("Name:"), json_string_or(info, "name", "-"));
 	printf("%-12s %s\n", _("UUID:"), json_string_or(info, "uuid", "-"));
@@ -102,14 +133,9 @@ static void print_table(struct json_object *info)
 	if (problem)
 		printf("%-12s %s\n", _("Problem:"), problem);
 	putchar('\n');
-	for (i = 0; controllers && i < json_object_array_length(controllers); i++) {
-		struct json_object *controller = json_object_array_get_idx(controllers, i);
-		struct json_object *disks = json_child(controller, "disks", json_type_array);
-
-		for (j = 0; disks && j < json_object_array_length(disks); j++)
-			add_disk(table, json_object_array_get_idx(disks, j));
-	}
+	for_each_disk(info, add_disk, table);
 	table_print(table);
+	for_each_disk(info, print_limits, NULL);
 }
 
 static int run(int argc, char **argv)

@@ -33,6 +33,9 @@
  * state.
  */
 
+/* The largest logical block: one is left. */
+#define LIMIT_MIN 4096
+
 struct device_namespace {
 	struct device *device;
 	struct device_namespace *next;
@@ -437,15 +440,19 @@ int device_detach(struct device *device, uint32_t nsid, void (*done)(void *opaqu
 	return nvme_controller_detach(device->ctrl, nsid, namespace_left, ns);
 }
 
-int device_resize(struct device *device, uint32_t nsid, uint64_t *ret_capacity)
+int device_resize(struct device *device, uint32_t nsid, uint64_t limit, uint64_t *ret_capacity)
 {
 	struct device_namespace *ns = find_namespace(device, nsid);
 	int ret;
 
 	if (!ns)
 		return -ENOENT;
+	if (limit && limit < LIMIT_MIN)
+		return -EINVAL;
+	if (limit && ns->lock.timer)
+		return -EBUSY;
 	host_pause(&device->host);
-	ret = block_refresh(ns->block);
+	ret = block_refresh(ns->block, limit);
 	if (ret == 0)
 		ret = nvme_controller_resized(device->ctrl, nsid);
 	host_resume(&device->host);

@@ -67,9 +67,13 @@ int device_attach(struct device *device, const struct nvme_namespace_config *con
 /** device_detach() - @done when nothing is in flight and the image is closed; -ENOENT */
 int device_detach(struct device *device, uint32_t nsid, void (*done)(void *opaque), void *opaque);
 
-/** device_resize() - read the image's size again and tell the guest; 0 with the capacity, or
- * -errno */
-int device_resize(struct device *device, uint32_t nsid, uint64_t *ret_capacity);
+/**
+ * device_resize() - read the image's size again and tell the guest
+ * @limit: bytes that are not exceeded; 0: none. What is in flight may still be behind them.
+ *
+ * Return: 0 with the capacity, -EBUSY with a limit and a dead predecessor's requests, or -errno.
+ */
+int device_resize(struct device *device, uint32_t nsid, uint64_t limit, uint64_t *ret_capacity);
 
 /** device_set_limits() - of a namespace, from now on; 0 or -ENOENT */
 int device_set_limits(struct device *device, uint32_t nsid, const struct nvme_limits *limits);

@@ -14,7 +14,7 @@ src_libcontroller_a_SOURCES = \
 	src/controller/polling.c src/controller/polling.h \
 	src/controller/refusal.c src/controller/refusal.h \
 	src/controller/request-controller.c src/controller/request-hand-over.c \
-	src/controller/request-namespace.c \
+	src/controller/request-namespace.c src/controller/request-resize.c \
 	src/controller/requests.c src/controller/requests.h src/controller/requests-internal.h \
 	src/controller/sandbox.c src/controller/sandbox.h \
 	src/controller/standalone.c src/controller/standalone.h \

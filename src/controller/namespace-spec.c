@@ -232,6 +232,7 @@ int namespace_spec_from_json(struct json_object *object, struct namespace_spec *
 	if (r < 0)
 		return r;
 	ret->bytes = json_u64_or(object, "bytes", 0);
+	ret->limit = json_u64_or(object, "limit", 0);
 	ret->nvme.block_size = MIN(json_u64_or(object, "block_size", 0), (uint64_t)UINT32_MAX);
 	ret->nvme.read_only = ret->file.read_only = json_bool_or(object, "read_only", false);
 	ret->file.discard = json_bool_or(object, "discard", false);
@@ -281,6 +282,15 @@ struct block *namespace_spec_open(const struct namespace_spec *spec, int *fds, s
 		if (!block)
 			error_set(errp, ENOMEM, _("out of memory"));
 		break;
+	}
+	if (block && spec->limit) {
+		int r = block_refresh(block, spec->limit);
+
+		if (r < 0) {
+			error_set_errno(errp, -r, _("cannot limit the image"));
+			block_close(block);
+			return NULL;
+		}
 	}
 	return block;
 }

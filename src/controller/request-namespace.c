@@ -62,26 +62,6 @@ void request_remove_namespace(struct requests *requests, struct control_request 
 		requests_fail(request, ENOENT, "there is no such namespace");
 }
 
-void request_resize_namespace(struct requests *requests, struct control_request *request,
-			      struct json_object *arguments, int *fds, size_t fd_count)
-{
-	struct entry *entry = requests_find_ready(requests, request, arguments);
-	struct json_object *result;
-	uint64_t capacity;
-	int ret;
-
-	if (!entry)
-		return;
-	ret = device_resize(entry->device, json_u64_or(arguments, "nsid", 0), &capacity);
-	if (ret < 0) {
-		requests_fail(request, -ret, strerror(-ret));
-		return;
-	}
-	result = json_object_new_object();
-	json_add_u64(result, "capacity", capacity);
-	control_request_reply(request, result);
-}
-
 void request_set_iotune(struct requests *requests, struct control_request *request,
 			struct json_object *arguments, int *fds, size_t fd_count)
 {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 
 #include "base/i18n.h"
 #include "base/log.h"
@@ -353,85 +352,4 @@ int request_detach_disk(struct json_object *arguments, struct json_object **ret_
 			error_prefix(errp, _("the disk is detached, but not deleted"));
 	}
 	return r;
-}
-
-static int grow(const struct metadata_disk *disk, uint64_t capacity, struct error **errp)
-{
-	_cleanup_close_ int fd = -1;
-	struct stat st;
-
-	switch (disk->type) {
-	case METADATA_DISK_FILE:
-		fd = open(disk->source_path, O_WRONLY | O_CLOEXEC);
-		if (fd < 0 || fstat(fd, &st) < 0)
-			return error_set_errno(errp, errno, "%s", disk->source_path);
-		if ((uint64_t)st.st_size > capacity)
-			return error_set(errp, EINVAL, _("%s is larger; a disk can only grow"),
-					 disk->source_path);
-		if (ftruncate(fd, capacity) < 0)
-			return error_set_errno(errp, errno, "%s", disk->source_path);
-		return 0;
-	case METADATA_DISK_VOLUME:
-		return volumes_resize(disk->source_pool, disk->source_volume, capacity, errp);
-	case METADATA_DISK_BLOCK:
-		return 0; /* somebody else has resized it; the guest is told */
-	case METADATA_DISK_MEMORY:
-		break;
-	}
-	return error_set(errp, EINVAL, _("a memory disk cannot be resized"));
-}
-
-/* What the definition asks for, should the image have to be created again. */
-static int remember_capacity(struct request_domain *target, const struct metadata_disk *resized,
-			     unsigned index, unsigned nsid, uint64_t capacity, struct error **errp)
-{
-	_cleanup_metadata_ struct metadata *metadata = NULL;
-	struct metadata_disk *disk;
-
-	if (!target->persistent)
-		return 0;
-	metadata = definition_metadata(target->dom, errp);
-	if (!metadata)
-		return -EIO;
-	disk = metadata_disk(metadata, index, nsid);
-	if (!disk || !disk->capacity || disk->capacity == capacity || disk->type != resized->type ||
-	    !metadata_same_source(disk, resized))
-		return 0;
-	disk->capacity = capacity;
-	return definition_set_metadata(target->domain, target->dom, metadata, errp);
-}
-
-int request_resize(struct json_object *arguments, struct json_object **ret_result,
-		   struct error **errp)
-{
-	_cleanup_request_domain_ struct request_domain target = {};
-	_cleanup_metadata_ struct metadata *metadata = NULL;
-	const struct metadata_disk *disk;
-	struct json_object *call;
-	unsigned index, nsid;
-	uint64_t capacity = json_u64_or(arguments, "capacity", 0);
-	int r;
-
-	r = metadata_parse_target(json_string_or(arguments, "target", ""), &index, &nsid, errp);
-	if (r == 0)
-		r = request_domain_open(&target, json_string_or(arguments, "domain", ""), errp);
-	if (r == 0 && target.active)
-		r = live_check_idle(target.domain, target.dom, errp);
-	if (r < 0)
-		return r;
-	metadata = target.active ? live_metadata(target.domain, target.dom, errp)
-				 : definition_metadata(target.dom, errp);
-	if (!metadata)
-		return -EIO;
-	disk = metadata_disk(metadata, index, nsid);
-	if (!disk)
-		return error_set(errp, ENOENT, _("the domain has no disk nvme%un%u"), index, nsid);
-	r = grow(disk, capacity, errp);
-	if (r == 0 && target.active) {
-		call = json_object_new_object();
-		json_add_u64(call, "index", index);
-		json_add_u64(call, "nsid", nsid);
-		r = keeper_call(target.domain->uuid, "resize-namespace", call, NULL, errp);
-	}
-	return r < 0 ? r : remember_capacity(&target, disk, index, nsid, capacity, errp);
 }

@@ -168,6 +168,7 @@ static struct json_object *disk_info(unsigned index, const struct metadata_disk 
 				     struct json_object *there)
 {
 	struct json_object *counters = json_child(there, "counters", json_type_object);
+	struct json_object *iotune = json_child(there, "iotune", json_type_object);
 	const char *problem = json_string_or(there, "problem", NULL);
 	_cleanup_free_ char *source = metadata_disk_source(disk);
 	struct json_object *entry = json_object_new_object();
@@ -186,6 +187,8 @@ static struct json_object *disk_info(unsigned index, const struct metadata_disk 
 						     : json_u64_or(there, "capacity", 0));
 	if (counters)
 		json_add(entry, "counters", json_object_get(counters));
+	if (iotune && json_object_object_length(iotune))
+		json_add(entry, "iotune", json_object_get(iotune));
 	json_add_string(entry, "state",
 			problem				       ? "paused"
 			: there				       ? "attached"

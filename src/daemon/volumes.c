@@ -354,14 +354,15 @@ static virStorageVolPtr find_volume(const char *pool_name, const char *name, str
 	return volume;
 }
 
-int volumes_resize(const char *pool, const char *name, uint64_t capacity, struct error **errp)
+int volumes_resize(const char *pool, const char *name, uint64_t capacity, bool shrink,
+		   struct error **errp)
 {
 	virStorageVolPtr volume = find_volume(pool, name, errp);
 	int r = 0;
 
 	if (!volume)
 		return -ENOENT;
-	if (virStorageVolResize(volume, capacity, 0) < 0)
+	if (virStorageVolResize(volume, capacity, shrink ? VIR_STORAGE_VOL_RESIZE_SHRINK : 0) < 0)
 		r = libvirt_error(errp, _("volume %s/%s"), pool, name);
 	virStorageVolFree(volume);
 	return r;

@@ -28,8 +28,9 @@ int volumes_path(const struct metadata_disk *disk, char **ret_path, bool *ret_bl
  * at the start */
 void volumes_prepare(const char *domain, const struct metadata *metadata);
 
-/** volumes_resize() - a volume; 0 or -errno with a sentence */
-int volumes_resize(const char *pool, const char *volume, uint64_t capacity, struct error **errp);
+/** volumes_resize() - a volume; only with @shrink to less. 0 or -errno with a sentence */
+int volumes_resize(const char *pool, const char *volume, uint64_t capacity, bool shrink,
+		   struct error **errp);
 
 /** volumes_delete() - a volume, from its pool too */
 int volumes_delete(const char *pool, const char *volume, struct error **errp);

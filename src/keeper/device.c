@@ -15,11 +15,13 @@
 /* A call to the controller that has more to do when it is answered. */
 struct step {
 	struct device *device;
-	uint32_t nsid;	   /* of the namespace it is about; 0: the device itself */
-	bool whole_device; /* go on with the next namespace */
-	bool undo;	   /* a namespace that is not accepted is dropped */
-	bool patient;	   /* a controller that dies is not the end of it */
-	const char *retry; /* what the successor is asked again; NULL: it knows already */
+	uint32_t nsid;	     /* of the namespace it is about; 0: the device itself */
+	bool whole_device;   /* go on with the next namespace */
+	bool undo;	     /* a namespace that is not accepted is dropped */
+	bool patient;	     /* a controller that dies is not the end of it */
+	const char *retry;   /* what the successor is asked again; NULL: it knows already */
+	const char *changed; /* what of the namespace's configuration; a failure takes it back */
+	struct json_object *before;
 	device_done done;
 	void *opaque;
 };
@@ -277,10 +279,35 @@ void device_free(struct device *device)
  * Calls to the controller
  */
 
+static void configure(struct device_namespace *ns, const char *key, struct json_object *value)
+{
+	if (value)
+		json_add(ns->json, key, json_object_get(value));
+	else
+		json_object_object_del(ns->json, key);
+}
+
+/* What a successor is given from now on. @value: NULL: none */
+static void change(struct step *step, struct device_namespace *ns, const char *key,
+		   struct json_object *value)
+{
+	struct json_object *before = NULL;
+
+	json_object_object_get_ex(ns->json, key, &before);
+	step->changed = key;
+	step->before = json_object_get(before);
+	configure(ns, key, value);
+}
+
 static void end_step(struct step *step, struct json_object *result, const struct error *err)
 {
+	struct device_namespace *ns = device_find_namespace(step->device, step->nsid);
+
+	if (err && step->changed && ns)
+		configure(ns, step->changed, step->before);
 	if (err && step->undo)
 		drop_namespace(step->device, step->nsid);
+	json_object_put(step->before);
 	step->done(step->opaque, result, err);
 	free(step);
 }
@@ -353,6 +380,16 @@ static void send_namespace(struct step *step, struct device_namespace *ns)
 	fd_close_all(fds, fd_count);
 }
 
+static struct json_object *change_arguments(const struct step *step,
+					    const struct device_namespace *ns)
+{
+	struct json_object *arguments = namespace_arguments(step->device, step->nsid), *value;
+
+	if (ns && step->changed && json_object_object_get_ex(ns->json, step->changed, &value))
+		json_add(arguments, step->changed, json_object_get(value));
+	return arguments;
+}
+
 /* Its controller has died, and a successor has every device and namespace in the keeper's lists. */
 static void resume_step(void *opaque, const struct error *err)
 {
@@ -363,7 +400,7 @@ static void resume_step(void *opaque, const struct error *err)
 	if (err) {
 		end_step(step, NULL, err);
 	} else if (step->retry) {
-		call(step, step->retry, namespace_arguments(step->device, step->nsid), NULL, 0);
+		call(step, step->retry, change_arguments(step, ns), NULL, 0);
 	} else {
 		result = json_object_new_object();
 		if (ns)
@@ -549,30 +586,53 @@ void device_remove_namespace(struct device *device, uint32_t nsid, device_done d
 	ask(device, nsid, "remove-namespace", on_namespace_removed, outer);
 }
 
-void device_resize_namespace(struct device *device, uint32_t nsid, device_done done, void *opaque)
-{
-	if (!device_find_namespace(device, nsid)) {
-		no_namespace(device, nsid, done, opaque);
-		return;
-	}
-	ask(device, nsid, "resize-namespace", done, opaque);
-}
-
-void device_set_iotune(struct device *device, uint32_t nsid, struct json_object *iotune,
-		       device_done done, void *opaque)
+void device_resize_namespace(struct device *device, uint32_t nsid, uint64_t limit, device_done done,
+			     void *opaque)
 {
 	struct device_namespace *ns = device_find_namespace(device, nsid);
-	struct json_object *arguments;
+	struct json_object *value = NULL;
 	struct step *step;
 
 	if (!ns) {
 		no_namespace(device, nsid, done, opaque);
 		return;
 	}
-	json_add(ns->json, "iotune", json_object_get(iotune));
-	arguments = namespace_arguments(device, nsid);
-	json_add(arguments, "iotune", json_object_get(iotune));
+	if (limit)
+		value = json_object_new_uint64(limit);
 	step = new_step(device, nsid, done, opaque);
 	step->patient = true;
-	call(step, "set-iotune", arguments, NULL, 0);
+	step->retry = "resize-namespace";
+	change(step, ns, "limit", value);
+	json_object_put(value);
+	call(step, step->retry, change_arguments(step, ns), NULL, 0);
+}
+
+int device_check_size(const struct device *device, struct error **errp)
+{
+	const struct device_namespace *ns;
+
+	for (ns = device->namespaces; ns; ns = ns->next)
+		if (json_u64_or(ns->json, "limit", 0))
+			return error_set(
+				errp, EBUSY,
+				_("nvme%un%u is being made smaller; if nothing does that any "
+				  "more, finish it by `virt-nvme resize` without a size"),
+				device->config.index, ns->config.nsid);
+	return 0;
+}
+
+void device_set_iotune(struct device *device, uint32_t nsid, struct json_object *iotune,
+		       device_done done, void *opaque)
+{
+	struct device_namespace *ns = device_find_namespace(device, nsid);
+	struct step *step;
+
+	if (!ns) {
+		no_namespace(device, nsid, done, opaque);
+		return;
+	}
+	step = new_step(device, nsid, done, opaque);
+	step->patient = true;
+	change(step, ns, "iotune", iotune);
+	call(step, "set-iotune", change_arguments(step, ns), NULL, 0);
 }

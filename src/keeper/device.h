@@ -93,6 +93,15 @@ void device_remove_namespace(struct device *device, uint32_t nsid, device_done d
  * borrowed */
 void device_set_iotune(struct device *device, uint32_t nsid, struct json_object *iotune,
 		       device_done done, void *opaque);
-void device_resize_namespace(struct device *device, uint32_t nsid, device_done done, void *opaque);
+/**
+ * device_resize_namespace() - the image has been resized: tell the guest
+ * @limit: it is about to be made as small as that: the guest's disk ends there, and when this is
+ * done nothing writes behind it any more. It counts until it is done again without (0).
+ */
+void device_resize_namespace(struct device *device, uint32_t nsid, uint64_t limit, device_done done,
+			     void *opaque);
+
+/** device_check_size() - 0, or -EBUSY with a sentence when one of its disks is half resized */
+int device_check_size(const struct device *device, struct error **errp);
 
 #endif

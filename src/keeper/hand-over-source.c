@@ -290,7 +290,7 @@ static int collect_device(struct hand_over_job *job, const struct device *device
 	struct json_object *json;
 	size_t middle;
 
-	if (judge_half(job, device, errp) < 0 ||
+	if (device_check_size(device, errp) < 0 || judge_half(job, device, errp) < 0 ||
 	    append_file(data, device->state_fd, device->state_bytes, true, errp) < 0)
 		return -EINVAL;
 	middle = data->size;

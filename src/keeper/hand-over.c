@@ -158,6 +158,24 @@ static void call_and_end(struct hand_over *hand_over, enum migration_action acti
 	hand_over_call(hand_over, command, arguments, on_answer, ending);
 }
 
+/* The guest has been told that its controllers have failed: there is nothing that could go along,
+ * and nothing that would have to go on. */
+static bool has_failed(const struct hand_over *hand_over)
+{
+	return hand_over->keeper->supervisor.state == CONTROLLER_FAILED;
+}
+
+static void refuse_failed(struct hand_over *hand_over, enum migration_action action)
+{
+	const char *reason = supervisor_reason(&hand_over->keeper->supervisor);
+	_cleanup_error_ struct error *err = NULL;
+
+	error_set(&err, EIO,
+		  _("the guest has lost its NVMe disks, %s; destroy the domain and start it again"),
+		  reason ? reason : "");
+	hand_over_finished(hand_over, action, err);
+}
+
 static void set_message_mode(struct hand_over *hand_over, bool enabled, uint64_t since)
 {
 	struct json_object *arguments = json_object_new_object();
@@ -190,6 +208,10 @@ static void on_frozen(void *opaque, struct json_object *result, const struct err
 
 static void freeze(struct hand_over *hand_over)
 {
+	if (has_failed(hand_over)) {
+		refuse_failed(hand_over, MIGRATION_FREEZE);
+		return;
+	}
 	if (is_quiet(hand_over)) {
 		hand_over_call_with(hand_over, "freeze", NULL, NULL, 0, on_frozen, hand_over);
 		return;
@@ -202,7 +224,7 @@ static void on_frozen(void *opaque, struct json_object *result, const struct err
 {
 	struct hand_over *hand_over = opaque;
 
-	if (err && supervisor_restarting(&hand_over->keeper->supervisor))
+	if (err && (supervisor_restarting(&hand_over->keeper->supervisor) || has_failed(hand_over)))
 		freeze(hand_over);
 	else
 		hand_over_finished(hand_over, MIGRATION_FREEZE, err);
@@ -226,10 +248,16 @@ static void start(void *opaque, enum migration_action action, uint64_t since)
 		hand_over_read_pci(hand_over);
 		break;
 	case MIGRATION_MESSAGE_MODE_ON:
-		set_message_mode(hand_over, true, since);
+		if (has_failed(hand_over))
+			refuse_failed(hand_over, action);
+		else
+			set_message_mode(hand_over, true, since);
 		break;
 	case MIGRATION_MESSAGE_MODE_OFF:
-		set_message_mode(hand_over, false, 0);
+		if (has_failed(hand_over))
+			hand_over_finished(hand_over, action, NULL);
+		else
+			set_message_mode(hand_over, false, 0);
 		break;
 	case MIGRATION_FREEZE:
 		freeze(hand_over);
@@ -238,7 +266,10 @@ static void start(void *opaque, enum migration_action action, uint64_t since)
 		hand_over_collect(hand_over);
 		break;
 	case MIGRATION_THAW:
-		call_and_end(hand_over, MIGRATION_THAW, "thaw", NULL);
+		if (has_failed(hand_over))
+			hand_over_finished(hand_over, action, NULL);
+		else
+			call_and_end(hand_over, MIGRATION_THAW, "thaw", NULL);
 		break;
 	case MIGRATION_ADOPT:
 		hand_over_adopt(hand_over);

@@ -547,3 +547,11 @@ bool migration_is_under_way(const struct migration *migration)
 {
 	return migration->state != MIGRATION_NONE;
 }
+
+bool migration_keeps_state(const struct migration *migration)
+{
+	if (migration->state == MIGRATION_NONE)
+		return false;
+	return migration->preparing || migration->homeward || migration->frozen ||
+	       (migration->state != MIGRATION_SETUP && migration->state != MIGRATION_ACTIVE);
+}

@@ -97,4 +97,8 @@ bool migration_awaits_state(const struct migration *migration);
 /** migration_is_under_way() - one is, so what the guest has must not change */
 bool migration_is_under_way(const struct migration *migration);
 
+/** migration_keeps_state() - is the disks' state given away, or about to be, or still to come? Else
+ * a size that changes now goes along */
+bool migration_keeps_state(const struct migration *migration);
+
 #endif

@@ -337,7 +337,8 @@ static void handle_resize_namespace(struct keeper *keeper, struct control_reques
 	struct device *device = find_device(keeper, request, arguments);
 
 	if (device)
-		device_resize_namespace(device, json_u64_or(arguments, "nsid", 0), pass_on,
+		device_resize_namespace(device, json_u64_or(arguments, "nsid", 0),
+					json_u64_or(arguments, "limit", 0), pass_on,
 					new_pending(keeper, request, 0));
 }
 
@@ -381,7 +382,7 @@ static void handle_stop(struct keeper *keeper, struct control_request *request,
 	keeper_stop(keeper, "told to");
 }
 
-static const struct {
+static const struct handler {
 	const char *name;
 	void (*handle)(struct keeper *keeper, struct control_request *request,
 		       struct json_object *arguments);
@@ -404,15 +405,24 @@ struct delayed {
 	struct keeper *keeper;
 	struct control_request *request;
 	struct json_object *arguments;
-	void (*handle)(struct keeper *keeper, struct control_request *request,
-		       struct json_object *arguments);
+	const struct handler *handler;
 };
 
-static bool refuse_meanwhile(const struct keeper *keeper, struct control_request *request)
+/* The image has been resized already, and the destination looks at it when the state comes. */
+static bool goes_along(const struct keeper *keeper, const struct handler *handler,
+		       struct json_object *arguments)
+{
+	return handler->handle == handle_resize_namespace && !json_u64_or(arguments, "limit", 0) &&
+	       !migration_keeps_state(keeper->migration);
+}
+
+static bool refuse_meanwhile(const struct keeper *keeper, struct control_request *request,
+			     const struct handler *handler, struct json_object *arguments)
 {
 	struct error *err = NULL;
 
-	if (!migration_is_under_way(keeper->migration))
+	if (!handler->changes || !migration_is_under_way(keeper->migration) ||
+	    goes_along(keeper, handler, arguments))
 		return false;
 	error_set(&err, EBUSY,
 		  _("a migration or save of the domain is under way; try "
@@ -427,21 +437,21 @@ static void on_controller_back(void *opaque, const struct error *err)
 
 	if (err)
 		fail_copy(delayed->request, err);
-	else if (!refuse_meanwhile(delayed->keeper, delayed->request))
-		delayed->handle(delayed->keeper, delayed->request, delayed->arguments);
+	else if (!refuse_meanwhile(delayed->keeper, delayed->request, delayed->handler,
+				   delayed->arguments))
+		delayed->handler->handle(delayed->keeper, delayed->request, delayed->arguments);
 	json_object_put(delayed->arguments);
 	free(delayed);
 }
 
 static void delay(struct keeper *keeper, struct control_request *request,
-		  struct json_object *arguments, size_t handler)
+		  struct json_object *arguments, const struct handler *handler)
 {
 	struct delayed *delayed = malloc(sizeof(*delayed));
 
 	if (!delayed)
 		abort(); /* the daemon would wait for ever */
-	*delayed = (struct delayed){ keeper, request, json_object_get(arguments),
-				     handlers[handler].handle };
+	*delayed = (struct delayed){ keeper, request, json_object_get(arguments), handler };
 	if (!supervisor_wait(&keeper->supervisor, on_controller_back, delayed))
 		on_controller_back(delayed, NULL);
 }
@@ -462,12 +472,12 @@ static void on_request(void *opaque, struct control_request *request, const char
 	}
 	for (i = 0; i < ARRAY_SIZE(handlers); i++)
 		if (string_equal(command, handlers[i].name)) {
-			if (handlers[i].changes && refuse_meanwhile(keeper, request))
+			if (refuse_meanwhile(keeper, request, &handlers[i], arguments))
 				return;
 			if (handlers[i].changes && keeper->supervisor.state == CONTROLLER_FAILED)
 				fail_copy(request, keeper->supervisor.reason);
 			else if (handlers[i].changes && supervisor_restarting(&keeper->supervisor))
-				delay(keeper, request, arguments, i);
+				delay(keeper, request, arguments, &handlers[i]);
 			else
 				handlers[i].handle(keeper, request, arguments);
 			return;

@@ -133,7 +133,8 @@ void nvme_controller_thaw(struct nvme_controller *ctrl);
 
 bool nvme_controller_is_frozen(const struct nvme_controller *ctrl);
 
-/** nvme_controller_resized() - the block's capacity has changed (after block_refresh()) */
+/** nvme_controller_resized() - the block's capacity has changed (after block_refresh()); nobody
+ * submits meanwhile. 0, -ENOENT, or -EINVAL when no block is left */
 int nvme_controller_resized(struct nvme_controller *ctrl, uint32_t nsid);
 
 /** nvme_controller_set_limits() - from here on; while all workers stand at a pause point. 0 or

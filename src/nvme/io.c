@@ -72,10 +72,17 @@ static void fail(struct nvme_request *request, int result)
 
 nvme_status nvme_io_result(struct nvme_request *request, int result)
 {
+	const struct block_request *block = &request->block;
+
 	count(request, result);
+	/* It was parsed before the namespace became smaller, and did not get to the image. */
+	if (result == -EINVAL &&
+	    !nvme_io_contains(request->ns, block->offset >> request->ns->block_shift,
+			      block->bytes >> request->ns->block_shift))
+		return NVME_LBA_OUT_OF_RANGE | NVME_DNR;
 	if (result < 0)
 		fail(request, result);
-	return status_of(&request->block, result);
+	return status_of(block, result);
 }
 
 /* Bus mastering may be off: then nothing is written, and the data waits as its completion would. */

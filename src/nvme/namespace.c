@@ -292,10 +292,14 @@ int nvme_controller_detach(struct nvme_controller *ctrl, uint32_t nsid, void (*d
 int nvme_controller_resized(struct nvme_controller *ctrl, uint32_t nsid)
 {
 	struct nvme_namespace *ns = nvme_namespace_find(ctrl, nsid);
+	uint64_t blocks;
 
 	if (!ns)
 		return -ENOENT;
-	WRITE_ONCE(ns->blocks, block_get_info(ns->block)->capacity >> ns->block_shift);
+	blocks = block_get_info(ns->block)->capacity >> ns->block_shift;
+	if (!blocks)
+		return -EINVAL; /* that is none; what is read or written is refused below */
+	WRITE_ONCE(ns->blocks, blocks);
 	record(ns);
 	return 0;
 }

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Disks come and go while the guest runs, with I/O on another one."""
 import contextlib
+import os
+import re
 import time
 
 import pytest
@@ -17,6 +19,10 @@ before=$(count)
 until [ $(count) -gt $((before + 100)) ]; do sleep 0.1; [ ! -e /tmp/busy.status ] || exit 1; done'''
 STOP = '''for i in $(seq 20); do killall -INT fio; sleep 0.5; [ -e /tmp/busy.status ] && break; done
 killall -9 fio; rm -f /tmp/busy.status'''
+
+
+WRITE_BEHIND = '''until [ -e /tmp/enough ]; do
+dd if=/dev/zero of=/dev/nvme0n2 bs=64k seek=192 count=128 oflag=direct || sleep 0.1; done'''
 
 
 @contextlib.contextmanager
@@ -84,8 +90,11 @@ def test_limits_change_while_it_runs(vhost, guest):
     limit('<nvme:iotune><nvme:read_iops_sec>20</nvme:read_iops_sec></nvme:iotune>')
     vhost.host.wait_for(lambda: seconds() > 2.5, 'at most 20 reads a second', 30)
     assert 'read_iops_sec' in vhost.metadata('shared', '--live')
+    assert vhost.disks('shared')['nvme0n1']['iotune'] == {'read_iops_sec': 20}
+    assert re.search('^Limits: +nvme0n1: read_iops_sec=20$', vhost.nvme('info', 'shared').stdout, re.M)
     limit('')
     vhost.host.wait_for(lambda: seconds() < 1.5, 'no limit', 30)
+    assert 'iotune' not in vhost.disks('shared')['nvme0n1']
 
 
 def test_a_controller_is_parked_and_used_again(vhost, guest):
@@ -184,11 +193,26 @@ def test_a_parked_controller_is_gone_at_the_next_start(vhost, domain):
 
 
 def test_resize(vhost, guest):
+    image = vhost.host.path(f'{IMAGES}/grow.raw')
     vhost.nvme('attach-disk', 'shared', f'{IMAGES}/grow.raw', 'nvme0n2', '--capacity', '12M', '--live')
     wait_disk(vhost, guest, 12)
     vhost.nvme('resize', 'shared', 'nvme0n2', '18M')
     wait_disk(vhost, guest, 18)
-    assert 'larger' in vhost.refusal('virt-nvme', 'resize', 'shared', 'nvme0n2', '12M')
+    # By somebody else.
+    os.truncate(image, 20 << 20)
+    assert str(20 << 20) in vhost.nvme('resize', 'shared', 'nvme0n2').stdout
+    wait_disk(vhost, guest, 20)
+    line = vhost.refusal('virt-nvme', 'resize', 'shared', 'nvme0n2', '12M')
+    assert 'grow.raw has 20971520 bytes' in line and '--force' in line
+    # What the guest writes there meanwhile makes the file no larger.
+    guest.check(f'''rm -f /tmp/enough; ({WRITE_BEHIND}) > /dev/null 2>&1 &
+        for i in $(seq 300); do [ $(awk '{{ print $5 }}' /sys/block/nvme0n2/stat) -gt 100 ] && exit 0; sleep 0.1; done; exit 1''')
+    vhost.nvme('resize', 'shared', 'nvme0n2', '12M', '--force')
+    wait_disk(vhost, guest, 12)
+    guest.check('touch /tmp/enough')
+    assert 'range' in guest.exec('nvme write /dev/nvme0n2 -s 24576 -c 0 -z 512 -d /dev/zero 2>&1').output.lower()
+    guest.check('nvme write /dev/nvme0n2 -s 24575 -c 0 -z 512 -d /dev/zero')
+    assert image.stat().st_size == 12 << 20
     vhost.nvme('detach-disk', 'shared', 'nvme0n2', '--live', '--remove-storage')
 
 
@@ -200,6 +224,10 @@ def test_a_new_size_is_in_the_definition(vhost, domain):
     vhost.virsh('destroy', domain)
     vhost.nvme('resize', domain, 'nvme0n1', '11M')
     assert f'>{11 << 20}<' in vhost.virsh('dumpxml', domain).stdout
+    assert '--force' in vhost.refusal('virt-nvme', 'resize', domain, 'nvme0n1', '9M')
+    vhost.nvme('resize', domain, 'nvme0n1', '9M', '--force')
+    assert f'>{9 << 20}<' in vhost.virsh('dumpxml', domain).stdout
+    assert vhost.host.path(f'{IMAGES}/other.raw').stat().st_size == 9 << 20
 
 
 @pytest.mark.parametrize('where', ['--config'])

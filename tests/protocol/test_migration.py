@@ -268,6 +268,33 @@ def test_state_goes_along(sides):
         sides(3).start()
 
 
+def test_a_size_goes_along(sides):
+    """An image that was resized when the migration began; and one that was to be, which had not been."""
+    source = sides(1).start().guest()
+    source.keeper.call('resize-namespace', index=0, nsid=1, limit=8 * MIB)
+    source.announce()
+    with pytest.raises(GLib.Error, match='nvme0n1 is being made smaller'):
+        source.read_ids()
+    source.monitor.event('MIGRATION', status='failed')
+    source.goes_on()
+    os.truncate(source.keeper.path('a.raw'), 24 * MIB)
+    source.announce()
+    with pytest.raises(Refused, match='under way'):
+        source.keeper.call('resize-namespace', index=0, nsid=1, limit=8 * MIB)
+    assert source.keeper.call('resize-namespace', index=0, nsid=1) == {'capacity': 24 * MIB}
+    assert source.driver.namespace()[0] == 24 * MIB // 512
+    target = incoming(sides)
+    parts = source.save(announced=True)
+    with pytest.raises(Refused, match='under way'):
+        source.keeper.call('resize-namespace', index=0, nsid=1)
+    os.truncate(source.keeper.path('a.raw'), 32 * MIB)      # of the last moment
+    move(source, target)
+    target.load(parts)
+    target.client.enable_vectors(target.driver.vectors)
+    target.goes_on()
+    assert target.driver.namespace()[0] == 32 * MIB // 512
+
+
 def test_leaves_again_without_having_run(sides):
     """Left paused where it arrived, it goes on to the next host."""
     source = sides(1).start().guest()
@@ -450,6 +477,39 @@ def test_hot_plug_that_waited_is_refused(sides):
         source.announce()
         with pytest.raises(Refused, match='under way'):
             plugged.result()
+
+
+@pytest.mark.parametrize('when', ['before', 'copying'])
+def test_disks_that_are_lost_do_not_go_along(sides, when):
+    """virtnvme-failed plays the controllers: it says so, and what to do, and that at once."""
+    source = slow_to_start(sides(1, failed_program=os.path.join(os.path.dirname(CONTROLLER), 'virtnvme-failed'))).start().guest()
+
+    def lose():
+        with open(source.keeper.config['controller_program'] + '.new', 'w') as f:
+            f.write('#!/bin/sh\nexit 3\n')
+        os.chmod(f.name, 0o755)
+        with open(f.name) as f, open(source.keeper.config['controller_program'], 'r+') as program:
+            program.write(f.read())     # of the file that successors are made of
+            program.truncate()
+        os.kill(source.keeper.call('status')['controller']['pid'], signal.SIGKILL)
+        until(lambda: source.keeper.call('status')['controller']['state'] == 'failed', 30)
+
+    if when == 'before':
+        lose()
+        at = source.monitor.event('MIGRATION', status='setup')
+        source.keeper.call('permit-migration', seconds=at['seconds'], micros=at['microseconds'], operation='migration')
+        source.monitor.event('MIGRATION', status='active')
+    else:
+        source.announce()
+        lose()
+    source.monitor.event('STOP')
+    begin = time.monotonic()
+    with pytest.raises(GLib.Error, match='lost its NVMe disks.*destroy the domain and start it again'):
+        source.read_ids()
+    assert time.monotonic() - begin < 5
+    source.monitor.event('MIGRATION', status='failed')
+    source.monitor.event('RESUME')
+    until(lambda: source.state() == 'none')
 
 
 @pytest.mark.parametrize('when', ['told', 'asked', 'freezing'])

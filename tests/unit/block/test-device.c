@@ -169,7 +169,7 @@ static void grows(void **state)
 	assert_int_equal(truncate(path, 2 * IMAGE_BYTES), 0);
 	assert_int_equal(ioctl(loop, LOOP_SET_CAPACITY), 0);
 	assert_int_equal(block_get_info(block)->capacity, IMAGE_BYTES);
-	assert_int_equal(block_refresh(block), 0);
+	assert_int_equal(block_refresh(block, 0), 0);
 	assert_int_equal(block_get_info(block)->capacity, 2 * IMAGE_BYTES);
 	assert_int_equal(transfer(ring, block, BLOCK_WRITE, 0, IMAGE_BYTES, buffer, 4096), 0);
 	block_close(block);

@@ -126,8 +126,16 @@ static void says_what_it_is(void **state)
 	assert_false(info->read_only);
 	assert_int_equal(truncate(path, 2 * IMAGE_BYTES), 0);
 	assert_int_equal(info->capacity, IMAGE_BYTES);
-	assert_int_equal(block_refresh(block), 0);
+	assert_int_equal(block_refresh(block, 0), 0);
 	assert_int_equal(info->capacity, 2 * IMAGE_BYTES);
+	assert_int_equal(block_refresh(block, IMAGE_BYTES / 2), 0);
+	assert_int_equal(info->capacity, IMAGE_BYTES / 2);
+	assert_int_equal(block_refresh(block, 4 * IMAGE_BYTES), 0);
+	assert_int_equal(info->capacity, 2 * IMAGE_BYTES);
+	assert_int_equal(truncate(path, 0), 0);
+	assert_int_equal(block_refresh(block, 0), -EINVAL);
+	assert_int_equal(info->capacity, 2 * IMAGE_BYTES);
+	assert_int_equal(truncate(path, IMAGE_BYTES), 0);
 	block_close(block);
 
 	block = image_block(path, BLOCK_CACHE_WRITETHROUGH);

@@ -148,7 +148,7 @@ static void says_what_it_is(void **state)
 	assert_int_equal(info->block_size, 1);
 	assert_false(info->read_only);
 	assert_false(info->volatile_cache);
-	assert_int_equal(block_refresh(block), 0);
+	assert_int_equal(block_refresh(block, 0), 0);
 	assert_int_equal(info->capacity, 8192);
 	block_close(block);
 }
