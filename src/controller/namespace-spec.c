@@ -90,7 +90,7 @@ static int parse_setting(struct namespace_spec *spec, const char *setting, struc
 			return 0;
 		}
 		if (string_equal(setting, "shareable")) {
-			spec->shareable = true;
+			spec->nvme.shareable = true;
 			return 0;
 		}
 	}
@@ -236,7 +236,7 @@ int namespace_spec_from_json(struct json_object *object, struct namespace_spec *
 	ret->nvme.block_size = MIN(json_u64_or(object, "block_size", 0), (uint64_t)UINT32_MAX);
 	ret->nvme.read_only = ret->file.read_only = json_bool_or(object, "read_only", false);
 	ret->file.discard = json_bool_or(object, "discard", false);
-	ret->shareable = json_bool_or(object, "shareable", false);
+	ret->nvme.shareable = json_bool_or(object, "shareable", false);
 	policy = json_string_or(object, "error_policy", "report");
 	r = find_name(policy_names, ARRAY_SIZE(policy_names), policy, strlen(policy));
 	if (r < 0)

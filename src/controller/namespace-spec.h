@@ -21,7 +21,6 @@ struct namespace_spec {
 	char control[4096], stable[4096]; /* fault; the same; see block/fault.h */
 	uint64_t bytes;			  /* memory, null */
 	uint64_t limit;			  /* bytes of the image that are not exceeded; 0: none */
-	bool shareable;
 	struct block_file_options file;
 	struct nvme_namespace_config nvme;
 };

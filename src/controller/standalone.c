@@ -85,7 +85,7 @@ static int open_image(const struct namespace_spec *spec, struct standalone_image
 		return ret;
 	if (spec->file.read_only)
 		mode = BLOCK_LOCK_READ_ONLY;
-	else if (spec->shareable)
+	else if (spec->nvme.shareable)
 		mode = BLOCK_LOCK_SHARED_WRITE;
 	ret = block_lock_acquire(image->lock_fd, mode, errp);
 	if (ret < 0)

@@ -15,17 +15,27 @@
 #include "nvme/admin.h"
 #include "nvme/controller-private.h"
 
+/* It, or the other half of a pair, which is in no list: both end with either. */
+static struct nvme_request *wanted(struct nvme_request *request, unsigned sqid, uint16_t cid)
+{
+	if (request->sq->id != sqid)
+		return NULL;
+	if (request->command.cid == cid)
+		return request;
+	return request->partner && request->partner->command.cid == cid ? request->partner : NULL;
+}
+
 static struct nvme_request *take(struct nvme_request_list *list, unsigned sqid, uint16_t cid)
 {
 	struct nvme_request_list all = *list;
-	struct nvme_request *request, *found = NULL;
+	struct nvme_request *request, *half, *found = NULL;
 
 	if (!all.first)
 		return NULL;
 	nvme_request_list_init(list);
 	while ((request = nvme_request_list_take(&all))) {
-		if (!found && request->sq->id == sqid && request->command.cid == cid)
-			found = request;
+		if (!found && (half = wanted(request, sqid, cid)))
+			found = half;
 		else
 			nvme_request_list_append(list, request);
 	}

@@ -37,6 +37,7 @@ struct nvme_controller {
 	uint64_t awaited; /* namespaces of a predecessor, see namespace.h */
 
 	uint64_t haunted;     /* bits; the control thread's */
+	uint64_t half_done;   /* bits: a predecessor's pair is, see fused.c; the control thread's */
 	unsigned steps;	      /* atomic: of queue commands, on their way to a worker */
 	unsigned freeze_left; /* workers that have not reported */
 	bool freezing;

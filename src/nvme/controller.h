@@ -60,6 +60,7 @@ struct nvme_namespace_config {
 	uint8_t uuid[16];    /* the same */
 	uint8_t eui64[8];    /* all zero: none */
 	bool read_only;	     /* write protected whatever the image allows */
+	bool shareable; /* others may write to the image: no pair is alone with it, see fused.c */
 	enum nvme_error_policy error_policy;
 	struct nvme_limits limits;
 	bool not_ready; /* nothing is executed before nvme_controller_set_ready() */

@@ -69,6 +69,9 @@ static void identify_controller(const struct nvme_controller *ctrl,
 	/* Of every namespace, whatever its image can do: a guest looks once. */
 	id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES |
 		   NVME_ONCS_SAVE_SELECT | NVME_ONCS_TIMESTAMP | NVME_ONCS_VERIFY | NVME_ONCS_COPY;
+	id->fuses = NVME_FUSES_COMPARE_WRITE;
+	/* In blocks of any size; no other command of this controller comes between. */
+	id->acwu = NVME_MAX_TRANSFER / 4096 - 1;
 	id->ocfs = 1;
 	/* A guest looks once, and a namespace with a volatile cache may be attached later: without
 	 * this bit it would never be flushed. */

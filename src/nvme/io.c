@@ -8,6 +8,7 @@
 #include "nvme/controller-private.h"
 #include "nvme/copy.h"
 #include "nvme/dataset.h"
+#include "nvme/fused.h"
 #include "nvme/hold.h"
 #include "nvme/write-log.h"
 
@@ -343,8 +344,11 @@ nvme_status nvme_io_parse(struct nvme_request *request)
 {
 	uint8_t psdt = request->command.flags & NVME_COMMAND_PSDT;
 
-	if ((request->command.flags & NVME_COMMAND_FUSE) ||
-	    (psdt != NVME_PSDT_PRP && psdt != NVME_PSDT_SGL))
+	nvme_status status = nvme_fused_judge(request);
+
+	if (status)
+		return status;
+	if (psdt != NVME_PSDT_PRP && psdt != NVME_PSDT_SGL)
 		return nvme_invalid_field(request, flags);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (commands[i].opcode == request->command.opcode)

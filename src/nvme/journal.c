@@ -13,6 +13,19 @@ static int by_order(const void *a, const void *b)
 	return one->order < other->order ? -1 : one->order > other->order;
 }
 
+static bool is_first_half(const struct nvme_journal *journal, unsigned slot)
+{
+	return (journal->state->commands[slot].flags & NVME_COMMAND_FUSE) == NVME_FUSE_FIRST &&
+	       nvme_journal_word(journal, slot) == NVME_JOURNAL_FETCHED;
+}
+
+/* The second half may not be there. They are fetched together, again. */
+static void forget_last(struct nvme_journal *journal)
+{
+	nvme_journal_remove(journal, journal->inherited[--journal->inherited_count]);
+	journal->fetched--;
+}
+
 void nvme_journal_open(struct nvme_journal *journal, struct nvme_state *state, unsigned sqid)
 {
 	struct found found[NVME_JOURNAL_SLOTS];
@@ -36,6 +49,8 @@ void nvme_journal_open(struct nvme_journal *journal, struct nvme_state *state, u
 	/* It died before it said that these are fetched. */
 	if (count && found[count - 1].order >= journal->fetched) {
 		journal->fetched = found[count - 1].order + 1;
+		if (sqid && is_first_half(journal, found[count - 1].slot))
+			forget_last(journal);
 		nvme_journal_advance(journal);
 	}
 }

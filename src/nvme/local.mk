@@ -6,6 +6,7 @@ src_libnvme_a_SOURCES = \
 	src/nvme/async-event.c src/nvme/async-event.h \
 	src/nvme/bounce.c src/nvme/bounce.h \
 	src/nvme/compare.c src/nvme/compare.h \
+	src/nvme/fused.c src/nvme/fused.h \
 	src/nvme/controller.c src/nvme/controller.h src/nvme/controller-private.h \
 	src/nvme/copy.c src/nvme/copy.h \
 	src/nvme/crash-point.h \

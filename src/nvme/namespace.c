@@ -8,6 +8,7 @@
 #include "base/i18n.h"
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
+#include "nvme/fused.h"
 #include "nvme/hold.h"
 
 struct nvme_namespace *nvme_namespace_find(struct nvme_controller *ctrl, uint32_t nsid)
@@ -95,6 +96,7 @@ static struct nvme_namespace *namespace_new(struct nvme_controller *ctrl,
 		ns->memory_alignment = MAX(ns->memory_alignment, info->block_size);
 	ns->block_shift = block_size == 4096 ? 12 : 9;
 	ns->read_only = config->read_only || info->read_only;
+	ns->shareable = config->shareable;
 	ns->volatile_cache = info->volatile_cache;
 	ns->error_policy = config->error_policy;
 	nvme_throttle_set(&ns->throttle, &config->limits);
@@ -104,6 +106,7 @@ static struct nvme_namespace *namespace_new(struct nvme_controller *ctrl,
 	for (unsigned i = 0; i < workers; i++) {
 		ns->shares[i].ns = ns;
 		ns->shares[i].error_call.run = nvme_hold_report;
+		ns->shares[i].close_call.run = nvme_fused_close;
 		ns->shares[i].counters = &ctrl->state->counters[i][config->nsid - 1];
 	}
 	return ns;
@@ -167,6 +170,9 @@ int nvme_controller_attach(struct nvme_controller *ctrl, const struct nvme_names
 	if (!ns)
 		return error_set_errno(errp, ENOMEM, _("namespace %u"), nsid);
 	ns->ready = !config->not_ready;
+	if (ctrl->half_done & bit(nsid))
+		nvme_fused_close_new(ns);
+	ctrl->half_done &= ~bit(nsid);
 	STORE_RELEASE(ctrl->namespaces[nsid - 1], ns);
 	record(ns);
 	if (ns->ready)
@@ -207,6 +213,7 @@ static void forget_awaited(struct nvme_controller *ctrl, uint32_t nsid)
 	memset(&ctrl->state->namespaces[nsid - 1], 0, sizeof(ctrl->state->namespaces[0]));
 	changed(ctrl, nsid);
 	ctrl->haunted &= ~bit(nsid);
+	ctrl->half_done &= ~bit(nsid);
 	arrived(ctrl, nsid);
 }
 

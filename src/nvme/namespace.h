@@ -34,9 +34,15 @@ struct nvme_namespace_share {
 	struct nvme_namespace *ns;
 	struct nvme_state_counters *counters;
 	unsigned in_flight;
+	unsigned executing; /* of these, what may be at the image now */
 	bool leaving;
 	uint64_t blocked[2]; /* reads, writes: in this round of the worker's, see throttle.h */
 	struct nvme_host_call call;
+
+	/* See fused.c. */
+	uint64_t closed; /* for this claim */
+	bool closing;
+	struct nvme_host_call close_call;
 
 	/* See hold.h. */
 	bool error_told;   /* the worker's */
@@ -54,9 +60,17 @@ struct nvme_namespace {
 	uint32_t memory_alignment;
 	uint8_t block_shift;
 	bool read_only;
+	bool shareable;
 	bool volatile_cache;
 	enum nvme_error_policy error_policy;
 	bool ready; /* atomic: nobody else's requests are under way, its commands may be executed */
+
+	/* Of a fused pair, see fused.c; atomic. */
+	uint64_t claim; /* 0: there is none */
+	uint64_t claims;
+	struct nvme_request *owner;
+	unsigned unclosed;
+
 	uint8_t nguid[16], uuid[16], eui64[8];
 	struct nvme_throttle throttle;
 

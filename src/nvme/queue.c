@@ -4,6 +4,7 @@
 #include "nvme/admin.h"
 #include "nvme/controller-private.h"
 #include "nvme/doorbell.h"
+#include "nvme/fused.h"
 #include "nvme/recovery.h"
 #include "nvme/write-log.h"
 
@@ -154,7 +155,7 @@ void nvme_sq_stop(struct nvme_sq *sq)
 	nvme_worker_remove_sq(sq->worker, sq);
 }
 
-/* Commands up to the tail or the end of the ring, whichever comes first. */
+/* Commands up to the tail. */
 static unsigned available(struct nvme_sq *sq)
 {
 	unsigned tail = nvme_doorbell_sq_tail(sq), head = sq->head;
@@ -162,7 +163,7 @@ static unsigned available(struct nvme_sq *sq)
 	/* Judged by a predecessor of the queue that was larger. */
 	if (tail >= sq->state->entries)
 		return 0;
-	return tail >= head ? tail - head : sq->state->entries - head;
+	return tail >= head ? tail - head : sq->state->entries - head + tail;
 }
 
 static bool may_start(struct nvme_sq *sq)
@@ -170,7 +171,8 @@ static bool may_start(struct nvme_sq *sq)
 	const struct nvme_controller *ctrl = sq->worker->ctrl;
 
 	return !sq->cq->waiting.first && !sq->cq->unsettled && READ_ONCE(ctrl->bus_master) &&
-	       !nvme_request_pool_is_empty(sq->id ? &sq->worker->pool : &sq->worker->admin_pool) &&
+	       (sq->id ? nvme_request_pool_has(&sq->worker->pool, 2)
+		       : nvme_request_pool_has(&sq->worker->admin_pool, 1)) &&
 	       (sq->id || nvme_host_write_room(sq->ring.host));
 }
 
@@ -192,18 +194,32 @@ void nvme_sq_check_idle(struct nvme_sq *sq)
 		nvme_admin_sq_idle(sq);
 }
 
+static bool copy_piece(struct nvme_sq *sq, struct nvme_command *commands, unsigned slot,
+		       unsigned count)
+{
+	size_t offset = (size_t)slot << NVME_SQE_SHIFT, bytes = count * sizeof(*commands);
+
+	if (!count)
+		return true;
+
+	if (sq->ring.access == NVME_RING_MESSAGE)
+		return nvme_host_read(sq->ring.host, sq->worker->index, sq->ring.base + offset,
+				      commands, bytes) == 0;
+	memcpy(commands, (char *)sq->ring.memory + offset, bytes);
+	return true;
+}
+
 /*
  * Copy @count entries from the guest, once. The barrier keeps the compiler from looking at guest
  * memory again later.
  */
 static bool copy_entries(struct nvme_sq *sq, struct nvme_command *commands, unsigned count)
 {
-	size_t offset = (size_t)sq->head << NVME_SQE_SHIFT, bytes = count * sizeof(*commands);
+	unsigned to_the_end = MIN(count, sq->state->entries - sq->head);
 
-	if (sq->ring.access == NVME_RING_MESSAGE)
-		return nvme_host_read(sq->ring.host, sq->worker->index, sq->ring.base + offset,
-				      commands, bytes) == 0;
-	memcpy(commands, (char *)sq->ring.memory + offset, bytes);
+	if (!copy_piece(sq, commands, sq->head, to_the_end) ||
+	    !copy_piece(sq, commands + to_the_end, 0, count - to_the_end))
+		return false;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	return true;
 }
@@ -212,23 +228,34 @@ unsigned nvme_sq_fetch(struct nvme_sq *sq)
 {
 	struct nvme_command commands[BATCH];
 	struct nvme_request *requests[BATCH];
-	unsigned count, n = 0;
+	unsigned all, count, n = 0;
 
 	if (nvme_recovery_left(sq))
 		return may_start(sq) ? nvme_recovery_take_over(sq) : 0;
-	count = MIN(available(sq), sq->id ? BATCH : 1u);
+	all = available(sq);
+	count = MIN(all, sq->id ? BATCH : 1u);
 	if (!count || !may_fetch(sq) || !copy_entries(sq, commands, count))
 		return 0;
-	while (n < count && (requests[n] = nvme_request_new(sq))) {
-		requests[n]->command = commands[n];
-		requests[n]->slot = nvme_journal_add(&sq->journal, &commands[n]);
+	while (n < count && (requests[n] = nvme_request_new(sq)))
 		n++;
+	/* One doorbell is for both halves of a pair: what follows is the other one. */
+	if (n > 1 && n < all && (commands[n - 1].flags & NVME_COMMAND_FUSE) == NVME_FUSE_FIRST)
+		nvme_request_put_back(requests[--n]);
+	for (unsigned i = 0; i < n; i++) {
+		requests[i]->command = commands[i];
+		requests[i]->slot = nvme_journal_add(&sq->journal, &commands[i]);
 	}
 	/* Before any of them is executed: the guest may reuse what it has seen fetched. */
 	nvme_journal_advance(&sq->journal);
 	sq->head = (sq->head + n) % sq->state->entries;
-	for (unsigned i = 0; i < n; i++)
-		nvme_request_start(requests[i]);
+	for (unsigned i = 0; i < n; i++) {
+		if (sq->id && i + 1 < n && nvme_fused_is_pair(&commands[i], &commands[i + 1])) {
+			nvme_fused_start(requests[i], requests[i + 1]);
+			i++;
+		} else {
+			nvme_request_start(requests[i]);
+		}
+	}
 	nvme_worker_put_down(sq->worker);
 	return n;
 }

@@ -5,6 +5,7 @@
 #include "nvme/admin.h"
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
+#include "nvme/fused.h"
 #include "nvme/interrupt.h"
 
 /*
@@ -37,7 +38,9 @@ static void poison(struct nvme_state *state, uint32_t hand)
 	if (!hand || sqid >= NVME_MAX_QUEUES || slot >= state->sqs[sqid].slots)
 		return;
 	word = &state->journals[sqid].slots[slot].word;
-	if (nvme_journal_stage(*word) != NVME_JOURNAL_FETCHED)
+	/* Of I/O commands it is the write of a pair that is STARTED: its compare has had its answer. */
+	if (nvme_journal_stage(*word) != NVME_JOURNAL_FETCHED &&
+	    !(sqid && nvme_journal_stage(*word) == NVME_JOURNAL_STARTED))
 		return;
 	log_warning("command %u of queue %u, opcode 0x%x, is failed: it was in hand when the "
 		    "controller died",
@@ -72,6 +75,7 @@ void nvme_recovery_adopt(struct nvme_controller *ctrl)
 		/* Of a worker that we may not have. */
 		NVME_STORE(state->hands[i].command, 0);
 	}
+	nvme_fused_adopt(ctrl);
 	repeat_events(ctrl);
 	__atomic_fetch_or(&state->events.changed_namespaces, state->events.taken_namespaces,
 			  __ATOMIC_SEQ_CST);
@@ -161,6 +165,57 @@ bool nvme_recovery_settle(struct nvme_cq *cq)
 	return true;
 }
 
+/* Two halves that were fetched together and are both still to be executed, or the second is. */
+static bool is_pair(const struct nvme_sq *sq)
+{
+	const struct nvme_journal *journal = &sq->journal;
+	const struct nvme_state_journal *state = journal->state;
+	unsigned first, second;
+
+	if (!sq->id || journal->left + 1 >= journal->inherited_count)
+		return false;
+	first = journal->inherited[journal->left];
+	second = journal->inherited[journal->left + 1];
+	if (!nvme_fused_is_pair(&state->commands[first], &state->commands[second]) ||
+	    state->slots[first].order + 1 != state->slots[second].order ||
+	    nvme_journal_stage(nvme_journal_word(journal, first)) != NVME_JOURNAL_FETCHED)
+		return false;
+	switch (nvme_journal_stage(nvme_journal_word(journal, second))) {
+	case NVME_JOURNAL_FETCHED:
+	case NVME_JOURNAL_STARTED:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static struct nvme_request *take(struct nvme_sq *sq, unsigned slot)
+{
+	struct nvme_request *request = nvme_request_new(sq);
+	uint64_t word = nvme_journal_word(&sq->journal, slot);
+
+	if (!request)
+		return NULL;
+	request->slot = slot;
+	request->command = sq->journal.state->commands[slot];
+	request->status = nvme_journal_status(word);
+	request->result = nvme_journal_result(word);
+	return request;
+}
+
+static bool take_pair(struct nvme_sq *sq)
+{
+	const uint16_t *slots = &sq->journal.inherited[sq->journal.left];
+	struct nvme_request *first = take(sq, slots[0]),
+			    *second = first ? take(sq, slots[1]) : NULL;
+
+	if (second)
+		nvme_fused_start(first, second);
+	else if (first)
+		nvme_request_put_back(first);
+	return second;
+}
+
 unsigned nvme_recovery_take_over(struct nvme_sq *sq)
 {
 	struct nvme_journal *journal = &sq->journal;
@@ -173,13 +228,16 @@ unsigned nvme_recovery_take_over(struct nvme_sq *sq)
 
 		if (nvme_journal_stage(word) == NVME_JOURNAL_FREE)
 			continue; /* it was posted */
-		request = nvme_request_new(sq);
+		if (is_pair(sq)) {
+			if (!take_pair(sq))
+				break;
+			journal->left++;
+			taken += 2;
+			continue;
+		}
+		request = take(sq, slot);
 		if (!request)
 			break;
-		request->slot = slot;
-		request->command = journal->state->commands[slot];
-		request->status = nvme_journal_status(word);
-		request->result = nvme_journal_result(word);
 		if (nvme_journal_stage(word) == NVME_JOURNAL_EXECUTED)
 			nvme_request_resume(request);
 		else

@@ -6,6 +6,7 @@
 
 #include "nvme/admin.h"
 #include "nvme/controller-private.h"
+#include "nvme/fused.h"
 #include "nvme/io.h"
 #include "nvme/journal.h"
 #include "nvme/log-pages.h"
@@ -58,9 +59,11 @@ void nvme_request_pool_destroy(struct nvme_request_pool *pool)
 		munmap(pool->requests, pool->size * sizeof(*pool->requests));
 }
 
-bool nvme_request_pool_is_empty(const struct nvme_request_pool *pool)
+bool nvme_request_pool_has(const struct nvme_request_pool *pool, unsigned count)
 {
-	return !pool->free && pool->touched == pool->size;
+	unsigned free = pool->free ? 1 + (pool->free->next != NULL) : 0;
+
+	return free + pool->size - pool->touched >= count;
 }
 
 static struct nvme_request_pool *pool_of(struct nvme_sq *sq)
@@ -83,6 +86,7 @@ struct nvme_request *nvme_request_new(struct nvme_sq *sq)
 	request->sq = sq;
 	request->worker = sq->worker;
 	request->ns = NULL;
+	request->partner = NULL;
 	request->bounce = NULL;
 	request->direct = 0;
 	request->result = 0;
@@ -95,28 +99,44 @@ struct nvme_request *nvme_request_new(struct nvme_sq *sq)
 	return request;
 }
 
+void nvme_request_put_back(struct nvme_request *request)
+{
+	struct nvme_request_pool *pool = pool_of(request->sq);
+
+	request->next = pool->free;
+	pool->free = request;
+	request->sq->in_flight--;
+	request->worker->in_flight--;
+}
+
 /* Admin commands without a namespace are not counted: they are over at once, or go from worker to
  * worker by calls. */
-static void set_executing(struct nvme_request *request, bool executing)
+void nvme_request_set_executing(struct nvme_request *request, bool executing)
 {
 	if (request->executing == executing || (!request->sq->id && !request->ns))
 		return;
 	request->executing = executing;
-	if (executing)
+	if (executing) {
 		request->worker->executing++;
-	else
+		if (request->ns)
+			nvme_fused_share(request)->executing++;
+	} else {
+		if (request->ns)
+			nvme_fused_quiet(nvme_fused_share(request));
 		nvme_worker_rest(request->worker);
+	}
 }
 
 /* What it holds while it is executed; nothing of it is needed to post the completion. */
 static void release(struct nvme_request *request)
 {
-	set_executing(request, false);
+	nvme_request_set_executing(request, false);
 	if (request->bounce) {
 		nvme_bounce_free(&request->worker->bounces, request->bounce);
 		request->bounce = NULL;
 	}
 	if (request->ns) {
+		nvme_fused_release(request);
 		nvme_namespace_put(request->ns, request->worker->index);
 		request->ns = NULL;
 	}
@@ -168,9 +188,17 @@ void nvme_request_start(struct nvme_request *request)
 		parse_inherited(request);
 	else
 		status = sq->id ? nvme_io_parse(request) : nvme_admin_parse(request);
+	/* Whatever becomes of it: its end opens the namespace. */
+	if (sq->id && request->ns && nvme_request_was_judged(request))
+		nvme_fused_inherit(request);
+	nvme_request_begin(request, status);
+}
+
+void nvme_request_begin(struct nvme_request *request, nvme_status status)
+{
 	if (status)
 		nvme_request_complete(request, status);
-	else if (request->ns && !nvme_namespace_is_ready(request->ns))
+	else if (request->ns && !nvme_fused_admits(request))
 		nvme_request_wait(request, &request->worker->gated);
 	else if (!request->ns || nvme_throttle_admit(request))
 		nvme_request_execute(request);
@@ -178,7 +206,7 @@ void nvme_request_start(struct nvme_request *request)
 
 void nvme_request_execute(struct nvme_request *request)
 {
-	set_executing(request, true);
+	nvme_request_set_executing(request, true);
 	nvme_crash_point();
 	request->execute(request);
 }
@@ -195,7 +223,7 @@ void nvme_request_execute_now(struct nvme_request *request)
 void nvme_request_wait(struct nvme_request *request, struct nvme_request_list *list)
 {
 	nvme_request_list_append(list, request);
-	set_executing(request, false);
+	nvme_request_set_executing(request, false);
 }
 
 void nvme_request_judged(struct nvme_request *request)
@@ -254,6 +282,10 @@ void nvme_request_complete(struct nvme_request *request, nvme_status status)
 	struct nvme_worker *worker = request->worker;
 
 	nvme_crash_point();
+	if (request->partner) {
+		nvme_fused_over(request, status);
+		return;
+	}
 	if (status)
 		status |= nvme_log_pages_add_error(request, status);
 	release(request);
@@ -318,6 +350,12 @@ bool nvme_request_acknowledge(struct nvme_worker *worker)
 
 void nvme_request_drop(struct nvme_request *request)
 {
+	struct nvme_request *partner = request->partner;
+
+	if (partner) {
+		request->partner = partner->partner = NULL;
+		nvme_request_drop(partner);
+	}
 	release(request);
 	end(request);
 }

@@ -35,7 +35,9 @@ struct nvme_request {
 	struct nvme_sq *sq;
 	struct nvme_worker *worker; /* that fetched it */
 	void (*execute)(struct nvme_request *request);
-	struct nvme_namespace *ns; /* held while not NULL */
+	void (*alone)(struct nvme_request *request); /* see fused.c */
+	struct nvme_request *partner;		     /* the other half of a pair */
+	struct nvme_namespace *ns;		     /* held while not NULL */
 	struct nvme_bounce *bounce;
 	uint32_t result; /* dword 0 of the completion */
 	nvme_status status;
@@ -78,13 +80,23 @@ struct nvme_request_pool {
 /** nvme_request_pool_init() - 0 or -ENOMEM */
 int nvme_request_pool_init(struct nvme_request_pool *pool, unsigned size);
 void nvme_request_pool_destroy(struct nvme_request_pool *pool);
-bool nvme_request_pool_is_empty(const struct nvme_request_pool *pool);
+/** nvme_request_pool_has() - so many (1 or 2) are free */
+bool nvme_request_pool_has(const struct nvme_request_pool *pool, unsigned count);
 
 /** nvme_request_new() - a request of @sq, in flight from here on; NULL: none is free */
 struct nvme_request *nvme_request_new(struct nvme_sq *sq);
 
+/** nvme_request_put_back() - one that was new, and has no command */
+void nvme_request_put_back(struct nvme_request *request);
+
 /** nvme_request_start() - parse the command and execute it; may complete it at once */
 void nvme_request_start(struct nvme_request *request);
+
+/** nvme_request_begin() - what was parsed, with this status: execute it, or let it wait until it may be */
+void nvme_request_begin(struct nvme_request *request, nvme_status status);
+
+/** nvme_request_set_executing() - it may be at an image now, or not; a freeze waits for it */
+void nvme_request_set_executing(struct nvme_request *request, bool executing);
 
 /** nvme_request_execute() - what was parsed, now or when its namespace is ready */
 void nvme_request_execute(struct nvme_request *request);

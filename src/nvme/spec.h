@@ -102,6 +102,8 @@ enum {
 	NVME_INTERNAL_ERROR = 0x006,
 	NVME_ABORT_REQUESTED = 0x007,
 	NVME_ABORTED_SQ_DELETION = 0x008,
+	NVME_FAILED_FUSED = 0x009,
+	NVME_MISSING_FUSED = 0x00a,
 	NVME_INVALID_NAMESPACE = 0x00b,
 	NVME_COMMAND_SEQUENCE_ERROR = 0x00c,
 	NVME_SGL_SEGMENT_INVALID = 0x00d,
@@ -154,6 +156,8 @@ struct nvme_command {
 _Static_assert(sizeof(struct nvme_command) == 64, "section 4.2");
 
 #define NVME_COMMAND_FUSE 0x03 /* of flags */
+#define NVME_FUSE_FIRST	  0x01
+#define NVME_FUSE_SECOND  0x02
 #define NVME_COMMAND_PSDT 0xc0
 #define NVME_PSDT_PRP	  0x00
 #define NVME_PSDT_SGL	  0x40 /* the metadata pointer is an address */
@@ -470,6 +474,7 @@ _Static_assert(offsetof(struct nvme_identify_controller, psd) == 2048, "figure 2
 #define NVME_ONCS_TIMESTAMP	   (1u << 6)
 #define NVME_ONCS_VERIFY	   (1u << 7)
 #define NVME_ONCS_COPY		   (1u << 8) /* 2.0 */
+#define NVME_FUSES_COMPARE_WRITE   (1u << 0)
 #define NVME_CTRATT_HOST_ID	   (1u << 0) /* of 128 bits */
 #define NVME_SGLS_SUPPORTED	   (1u << 0) /* of any address and length */
 #define NVME_SGLS_BIT_BUCKET	   (1u << 16)

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "nvme/controller-private.h"
+#include "nvme/fused.h"
 
 #define SECOND 1000000000ULL
 
@@ -208,7 +209,7 @@ bool nvme_throttle_poll(struct nvme_worker *worker)
 	begin_round(worker);
 	nvme_request_list_init(&worker->throttled);
 	while ((request = nvme_request_list_take(&waiting))) {
-		if (!nvme_namespace_is_ready(request->ns)) {
+		if (!nvme_fused_admits(request)) {
 			nvme_request_list_append(&worker->gated, request);
 		} else if (try(request, now)) {
 			nvme_request_execute_now(request);

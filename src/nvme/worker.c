@@ -5,6 +5,7 @@
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
 #include "nvme/doorbell.h"
+#include "nvme/fused.h"
 #include "nvme/hold.h"
 #include "nvme/interrupt.h"
 #include "nvme/io.h"
@@ -127,8 +128,8 @@ static void retry_bounces(struct nvme_worker *worker)
 
 	nvme_request_list_init(&worker->bounce_waiters);
 	while ((request = nvme_request_list_take(&waiters))) {
-		/* A freeze may have given the image back meanwhile. */
-		if (nvme_namespace_is_ready(request->ns))
+		/* A freeze may have given the image back meanwhile, or a pair have it for itself. */
+		if (nvme_fused_admits(request))
 			nvme_request_execute_now(request);
 		else
 			nvme_request_list_append(&worker->gated, request);
@@ -162,8 +163,8 @@ static bool can_retry_bounces(const struct nvme_worker *worker)
 	return worker->bounce_waiters.first && worker->bounces.free;
 }
 
-/* Those that find their namespace ready, in order; another namespace's wait on. */
-static bool retry_gated(struct nvme_worker *worker)
+/* In order; another namespace's wait on. */
+bool nvme_worker_retry_gated(struct nvme_worker *worker)
 {
 	struct nvme_request_list gated = worker->gated;
 	struct nvme_request *request;
@@ -173,7 +174,7 @@ static bool retry_gated(struct nvme_worker *worker)
 		return false;
 	nvme_request_list_init(&worker->gated);
 	while ((request = nvme_request_list_take(&gated))) {
-		if (nvme_namespace_is_ready(request->ns)) {
+		if (nvme_fused_admits(request)) {
 			if (nvme_throttle_admit(request))
 				nvme_request_execute_now(request);
 			any = true;
@@ -189,7 +190,7 @@ static bool has_ready(const struct nvme_worker *worker)
 	const struct nvme_request *request;
 
 	for (request = worker->gated.first; request; request = request->next)
-		if (nvme_namespace_is_ready(request->ns))
+		if (nvme_fused_admits(request))
 			return true;
 	return false;
 }
@@ -199,7 +200,7 @@ static bool poll_queues(struct nvme_worker *worker)
 	bool any;
 
 	nvme_doorbell_sample(worker);
-	any = retry_gated(worker);
+	any = nvme_worker_retry_gated(worker);
 	any |= nvme_throttle_poll(worker);
 	any |= retry_deliveries(worker);
 	if (can_retry_bounces(worker)) {

@@ -43,12 +43,12 @@ struct nvme_worker {
 	bool giving_up;
 	bool retry_called, retry_gives_up; /* atomic */
 	struct nvme_host_call retry_call;
-	struct nvme_request_list gated;		 /* their namespaces are not ready */
-	struct nvme_request_list throttled;	 /* see throttle.h */
-	uint64_t throttle_due;			 /* when to look at them; CLOCK_MONOTONIC, ns */
-	uint64_t throttle_round;		 /* from 1 */
-	struct nvme_request_list parked;	 /* worker 0: Asynchronous Event Requests */
-	struct nvme_request_list unacknowledged; /* see request.h */
+	struct nvme_request_list gated;	    /* their namespaces are not ready, or a pair's own */
+	struct nvme_request_list throttled; /* see throttle.h */
+	uint64_t throttle_due;		    /* when to look at them; CLOCK_MONOTONIC, ns */
+	uint64_t throttle_round;	    /* from 1 */
+	struct nvme_request_list parked;    /* worker 0: Asynchronous Event Requests */
+	struct nvme_request_list unacknowledged;	 /* see request.h */
 	struct nvme_segment segments[NVME_MAX_SEGMENTS]; /* of the data pointer in hand */
 
 	unsigned in_flight;	/* requests, and the flushes of a shutdown */
@@ -87,6 +87,10 @@ static inline void nvme_worker_put_down(struct nvme_worker *worker)
 {
 	STORE_RELEASE(worker->hand->command, 0);
 }
+
+/** nvme_worker_retry_gated() - execute those whose namespaces are ready and open now. Return: was there
+ * any? */
+bool nvme_worker_retry_gated(struct nvme_worker *worker);
 
 /** nvme_worker_adopt() - make the queues live that a predecessor's state has */
 void nvme_worker_adopt(struct nvme_worker *worker);

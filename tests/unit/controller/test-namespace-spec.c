@@ -28,7 +28,7 @@ static void parses_what_the_man_page_shows(void **state)
 	assert_string_equal(spec.path, "/dev/x");
 	assert_int_equal(spec.file.cache, BLOCK_CACHE_WRITEBACK);
 	assert_true(spec.nvme.read_only && spec.file.read_only && spec.file.discard &&
-		    spec.shareable);
+		    spec.nvme.shareable);
 	assert_int_equal(spec.nvme.block_size, 4096);
 
 	assert_int_equal(parse("memory:64M,read-only", &spec), 0);

@@ -7,6 +7,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-crash \
 	tests/unit/nvme/test-data-pointer \
 	tests/unit/nvme/test-format \
+	tests/unit/nvme/test-fused \
 	tests/unit/nvme/test-hold \
 	tests/unit/nvme/test-doorbell \
 	tests/unit/nvme/test-io \
@@ -55,6 +56,8 @@ tests_unit_nvme_test_data_pointer_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_data_pointer_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_format_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_format_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_fused_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_fused_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_hold_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_hold_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_throttle_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -44,6 +44,10 @@ enum kind {
 	ZEROES,
 	TRIM,
 	COPY,
+	FUSED_COMPARE, /* and its write */
+	FUSED_WRITE,
+	MISFUSED_COMPARE, /* it finds a difference */
+	MISFUSED_WRITE,
 	FLUSH,
 	ADMIN, /* no effect that the model follows */
 	DOORBELLS,
@@ -71,7 +75,7 @@ struct command {
 static struct model {
 	struct machine *machine;
 	struct machine_disk *disk;
-	bool by_message;
+	bool by_message, pairs;
 	uint32_t random;
 	unsigned steps, turns, flr_turn;
 
@@ -116,6 +120,7 @@ static struct model {
  */
 static jmp_buf killed;
 static unsigned long passed, kill_at;
+static bool with_pairs; /* of Compare and Write */
 
 void nvme_crash_point(void)
 {
@@ -302,6 +307,37 @@ static uint8_t opcode_of(enum kind kind)
 	}
 }
 
+/* Two commands, one doorbell. */
+static void submit_pair(unsigned lba, unsigned sqid)
+{
+	bool differs = choose(3) == 0;
+	struct command *compare = new_command(differs ? MISFUSED_COMPARE : FUSED_COMPARE, sqid);
+	struct command *write =
+		compare ? new_command(differs ? MISFUSED_WRITE : FUSED_WRITE, sqid) : NULL;
+	struct nvme_command sqe;
+
+	if (!write) {
+		if (compare)
+			compare->kind = NONE;
+		return;
+	}
+	model.lba_busy[lba] = true;
+	compare->lba = write->lba = lba;
+	compare->iova += choose(2) * 4;
+	write->iova += choose(2) * 4;
+	fill(data_of(compare), model.lbas[lba]);
+	if (differs)
+		((uint8_t *)data_of(compare))[511] ^= 1;
+	write->value = ++model.last_value << 8 | lba;
+	fill(data_of(write), write->value);
+	sqe = machine_rw(NVME_IO_COMPARE, lba, 1, compare->iova, 0);
+	sqe.flags = NVME_FUSE_FIRST;
+	compare->cid = machine_put(model.machine, sqid, sqe);
+	sqe = machine_rw(NVME_IO_WRITE, lba, 1, write->iova, 0);
+	sqe.flags = NVME_FUSE_SECOND;
+	submit(write, sqe);
+}
+
 static void submit_io(void)
 {
 	static const enum kind kinds[] = { READ,  READ,	 COMPARE, MISCOMPARE, VERIFY, WRITE,
@@ -313,6 +349,10 @@ static void submit_io(void)
 
 	if (model.lba_busy[lba])
 		return;
+	if (model.pairs && choose(3) == 0) {
+		submit_pair(lba, sqid);
+		return;
+	}
 	if (kind == WRITE && lba % 4 == 1 && !model.lba_busy[(lba + 7) % LBAS])
 		kind = COPY;
 	command = new_command(kind, sqid);
@@ -472,8 +512,10 @@ static void completed(struct command *command, const struct machine_completion *
 
 	if (command->kind == WRONG_QUEUE)
 		assert_status(*completion, NVME_INVALID_QUEUE_ID);
-	else if (command->kind == MISCOMPARE)
+	else if (command->kind == MISCOMPARE || command->kind == MISFUSED_COMPARE)
 		assert_status(*completion, NVME_COMPARE_FAILURE);
+	else if (command->kind == MISFUSED_WRITE)
+		assert_status(*completion, NVME_FAILED_FUSED);
 	else
 		assert_status(*completion, 0);
 	switch (command->kind) {
@@ -484,10 +526,14 @@ static void completed(struct command *command, const struct machine_completion *
 		model.lba_busy[command->source] = false;
 		/* fall through */
 	case WRITE:
+	case FUSED_WRITE:
 	case ZEROES:
 	case TRIM:
 		model.lbas[command->lba] = command->value;
 		assert_true(disk_holds(command->lba, command->value));
+		break;
+	case MISFUSED_WRITE:
+		assert_true(disk_holds(command->lba, model.lbas[command->lba]));
 		break;
 	case EVENT:
 		assert_int_equal(completion->result & 7, NVME_EVENT_TYPE_NOTICE);
@@ -520,7 +566,8 @@ static void completed(struct command *command, const struct machine_completion *
 	default:
 		break;
 	}
-	if (command->kind >= READ && command->kind <= COPY)
+	if ((command->kind >= READ && command->kind <= COPY) || command->kind == FUSED_WRITE ||
+	    command->kind == MISFUSED_WRITE)
 		model.lba_busy[command->lba] = false;
 	if (command->kind == DOORBELLS)
 		model.shadow = true;
@@ -559,7 +606,8 @@ static void forget_all(void)
 	for (unsigned i = 0; i < COMMANDS; i++) {
 		struct command *command = &model.commands[i];
 
-		if (command->kind >= WRITE && command->kind <= COPY &&
+		if (((command->kind >= WRITE && command->kind <= COPY) ||
+		     command->kind == FUSED_WRITE) &&
 		    !disk_holds(command->lba, model.lbas[command->lba])) {
 			assert_true(disk_holds(command->lba, command->value));
 			model.lbas[command->lba] = command->value;
@@ -850,7 +898,7 @@ static void workload(void)
 
 static void model_new(unsigned seed, bool by_message)
 {
-	model = (struct model){ .random = seed, .by_message = by_message };
+	model = (struct model){ .random = seed, .by_message = by_message, .pairs = with_pairs };
 	passed = 0;
 	kill_at = 0;
 	model.machine = machine_new(2);
@@ -913,6 +961,7 @@ static unsigned long run(unsigned seed, bool by_message, unsigned long first, un
 
 /* Loads that have something of everything, in few points. */
 static const unsigned seeds[] = { [false] = 103, [true] = 43 };
+#define PAIRS_SEED 7
 static const unsigned seeds_again[] = { [false] = 195, [true] = 43 };
 
 static unsigned more_seeds(void)
@@ -966,12 +1015,27 @@ static void killed_again_in_the_recovery(void **state)
 	}
 }
 
+/* One load more, so that the others stay as they are. */
+static void killed_between_compare_and_write(void **state)
+{
+	with_pairs = true;
+	at_every_point(PAIRS_SEED, false);
+	again(PAIRS_SEED, true);
+	for (unsigned seed = 1; seed <= more_seeds(); seed++)
+		for (unsigned mode = 0; mode < 2; mode++) {
+			at_every_point(seed, mode);
+			again(seed, mode);
+		}
+	with_pairs = false;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(killed_at_every_point),
 		cmocka_unit_test(killed_at_every_point_in_message_mode),
 		cmocka_unit_test(killed_again_in_the_recovery),
+		cmocka_unit_test(killed_between_compare_and_write),
 	};
 
 	/* Large blocks come zeroed from the kernel, and most of their pages are never touched. */

@@ -141,7 +141,7 @@ static void refuses_what_it_does_not_have(void **state)
 
 	command.flags = 0x80; /* an SGL of metadata */
 	assert_status(machine_execute(machine, 1, command), NVME_INVALID_FIELD);
-	command.flags = 0x01; /* fused */
+	command.flags = 0x03; /* fused as nothing is */
 	assert_status(machine_execute(machine, 1, command), NVME_INVALID_FIELD);
 	command.flags = 0;
 	for (unsigned opcode = 3; opcode < 256; opcode++) {

@@ -411,6 +411,59 @@ static void compare_blocks(struct nvme_command *command, unsigned disk)
 	free(bytes);
 }
 
+/* Two pages at most, of which the model knows what is in them. */
+static void use_pages(struct nvme_command *command, const uint8_t *bytes, uint32_t len)
+{
+	command->prp1 = next_page();
+	command->prp2 = next_page();
+	model.count = 0;
+	add_piece(command->prp1, MIN(len, 4096u), false);
+	if (len > 4096)
+		add_piece(command->prp2, len - 4096, false);
+	put(bytes);
+}
+
+static void expect_half(const struct nvme_command *command, uint16_t cid, nvme_status expected)
+{
+	struct machine_completion completion;
+
+	assert_true(machine_take(model.machine, 1, &completion));
+	assert_int_equal(completion.cid, cid);
+	expect_status(command, completion.status, expected);
+	model.errors += expected != 0;
+}
+
+static void compare_and_write(struct nvme_command *command, unsigned disk)
+{
+	nvme_status expected = make_blocks(command, disk, 8 * KiB, true);
+	struct nvme_command write = *command;
+	uint8_t bytes[8 * KiB], written[8 * KiB];
+	uint32_t len = expected ? sizeof(bytes) : bytes_of(command, disk);
+	uint16_t first;
+
+	command->flags = NVME_FUSE_FIRST;
+	write.opcode = NVME_IO_WRITE;
+	write.flags = NVME_FUSE_SECOND;
+	fill_random(written, len);
+	fill_random(bytes, len);
+	if (!expected)
+		memcpy(bytes, block_at(disk, lba_of(command)), len);
+	if (!expected && choose(2)) {
+		bytes[choose(len)] ^= 1 + choose(255);
+		expected = NVME_COMPARE_FAILURE;
+	}
+	shuffle_pages();
+	use_pages(command, bytes, len);
+	use_pages(&write, written, len);
+	first = machine_put(model.machine, 1, *command);
+	machine_submit(model.machine, 1, write);
+	machine_run(model.machine);
+	expect_half(command, first, expected);
+	expect_half(&write, first + 1, expected ? NVME_FAILED_FUSED : NVME_SUCCESS);
+	if (!expected)
+		memcpy(block_at(disk, lba_of(command)), written, len);
+}
+
 static void zero_blocks(struct nvme_command *command, unsigned disk)
 {
 	nvme_status expected = make_blocks(command, disk, DISK_BYTES, false);
@@ -498,11 +551,12 @@ static const struct {
 	uint8_t opcode;
 	void (*run)(struct nvme_command *command, unsigned disk);
 } commands[] = {
-	{ NVME_IO_READ, read_blocks },	     { NVME_IO_READ, read_blocks },
-	{ NVME_IO_WRITE, write_blocks },     { NVME_IO_WRITE, write_blocks },
-	{ NVME_IO_COMPARE, compare_blocks }, { NVME_IO_WRITE_ZEROES, zero_blocks },
-	{ NVME_IO_VERIFY, verify_blocks },   { NVME_IO_DATASET_MANAGEMENT, deallocate },
-	{ NVME_IO_COPY, copy_blocks },	     { NVME_IO_FLUSH, flush },
+	{ NVME_IO_READ, read_blocks },		{ NVME_IO_READ, read_blocks },
+	{ NVME_IO_WRITE, write_blocks },	{ NVME_IO_WRITE, write_blocks },
+	{ NVME_IO_COMPARE, compare_blocks },	{ NVME_IO_WRITE_ZEROES, zero_blocks },
+	{ NVME_IO_VERIFY, verify_blocks },	{ NVME_IO_DATASET_MANAGEMENT, deallocate },
+	{ NVME_IO_COPY, copy_blocks },		{ NVME_IO_FLUSH, flush },
+	{ NVME_IO_COMPARE, compare_and_write },
 };
 
 /* What is judged before the command itself. */
@@ -518,7 +572,9 @@ static void nonsense(void)
 	switch (choose(3)) {
 	case 0:
 		command.flags = seldom(2) ? 1 + choose(3) : 0x80 + choose(2) * 0x40;
-		expected = NVME_INVALID_FIELD;
+		expected = command.flags == NVME_FUSE_FIRST || command.flags == NVME_FUSE_SECOND
+				   ? NVME_MISSING_FUSED
+				   : NVME_INVALID_FIELD;
 		break;
 	case 1:
 		command.opcode = no_commands[choose(ARRAY_SIZE(no_commands))];
