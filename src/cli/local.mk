@@ -6,6 +6,7 @@ src_virt_nvme_SOURCES = \
 	src/cli/client.c src/cli/client.h \
 	src/cli/define.c \
 	src/cli/detach-disk.c \
+	src/cli/domains.c src/cli/domains.h \
 	src/cli/hook.c \
 	src/cli/host-validate.c \
 	src/cli/info.c \

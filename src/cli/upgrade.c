@@ -3,7 +3,7 @@
 
 #include "base/i18n.h"
 #include "cli/cli.h"
-#include "cli/client.h"
+#include "cli/domains.h"
 
 static bool all;
 
@@ -23,24 +23,15 @@ static const struct option_program program = {
 static int run(int argc, char **argv)
 {
 	_cleanup_json_ struct json_object *result = NULL;
-	struct json_object *arguments, *domains;
-	struct error *err = NULL;
+	struct json_object *domains;
 	int first, code = CLI_OK;
 	size_t i;
 
 	if (!cli_parse(&program, argc, argv, &first, &code))
 		return code;
-	if (all == (first < argc)) {
-		fprintf(stderr, _("error: name a domain, or give --all\n"));
-		return CLI_USAGE;
-	}
-	arguments = json_object_new_object();
-	if (all)
-		json_add_bool(arguments, "all", true);
-	else
-		json_add_string(arguments, "domain", argv[first]);
-	if (client_call("upgrade", arguments, CLIENT_TIMEOUT_MS, &result, &err) < 0)
-		return cli_fail(err);
+	code = domains_ask("upgrade", all, argv[first], &result);
+	if (code != CLI_OK)
+		return code;
 	domains = json_child(result, "domains", json_type_array);
 	for (i = 0; domains && i < json_object_array_length(domains); i++) {
 		struct json_object *domain = json_object_array_get_idx(domains, i);

@@ -87,16 +87,6 @@ static bool on_commandline(const struct running *running, const char *id)
 	return false;
 }
 
-static unsigned boot_order(const struct metadata_controller *controller)
-{
-	size_t i;
-
-	for (i = 0; i < controller->disk_count; i++)
-		if (controller->disks[i].boot_order)
-			return controller->disks[i].boot_order;
-	return 0;
-}
-
 static int plan_controllers(struct running *running, const struct rewrite_options *options,
 			    struct attach_plan *plan, struct error **errp)
 {
@@ -120,7 +110,7 @@ static int plan_controllers(struct running *running, const struct rewrite_option
 		occupy(running, &attach->placement);
 		attach->index = controller->index;
 		attach->device = attach_device(running->uuid, controller->index, &attach->placement,
-					       boot_order(controller), options);
+					       metadata_controller_boot_order(controller), options);
 		if (!attach->device)
 			return error_set_errno(errp, ENOMEM, "XML");
 		plan->controller_count++;

@@ -94,16 +94,6 @@ const struct layout_device *layout_device(const struct layout *layout, unsigned 
 	return NULL;
 }
 
-static unsigned boot_order(const struct metadata_controller *controller)
-{
-	size_t i;
-
-	for (i = 0; i < controller->disk_count; i++)
-		if (controller->disks[i].boot_order)
-			return controller->disks[i].boot_order;
-	return 0;
-}
-
 static int no_slot(enum domain_xml_machine machine, struct error **errp)
 {
 	return error_set(errp, ENOSPC,
@@ -254,7 +244,7 @@ int layout_config(const struct pci_map *map, enum domain_xml_machine machine,
 	for (i = 0; i < metadata->controller_count; i++)
 		ret->devices[ret->device_count++] = (struct layout_device){
 			.index = metadata->controllers[i].index,
-			.boot_order = boot_order(&metadata->controllers[i]),
+			.boot_order = metadata_controller_boot_order(&metadata->controllers[i]),
 		};
 	if (machine == DOMAIN_XML_PC)
 		return config_pc(map, old, ret, errp);
@@ -281,7 +271,7 @@ void layout_incoming(const struct metadata *metadata, const struct layout *old, 
 		else
 			continue;
 		device->index = index;
-		device->boot_order = controller ? boot_order(controller) : 0;
+		device->boot_order = controller ? metadata_controller_boot_order(controller) : 0;
 		ret->device_count++;
 	}
 }

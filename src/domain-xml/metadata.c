@@ -87,6 +87,16 @@ bool metadata_controller_failed(const struct metadata_controller *controller)
 	return controller->disk_count != 0;
 }
 
+unsigned metadata_controller_boot_order(const struct metadata_controller *controller)
+{
+	size_t i;
+
+	for (i = 0; i < controller->disk_count; i++)
+		if (controller->disks[i].boot_order)
+			return controller->disks[i].boot_order;
+	return 0;
+}
+
 bool metadata_has_live(const struct metadata *metadata)
 {
 	size_t i;

@@ -183,6 +183,9 @@ struct metadata_controller *metadata_controller(const struct metadata *metadata,
 /** metadata_controller_failed() - it has disks, and all of them have failed: it waits for the user */
 bool metadata_controller_failed(const struct metadata_controller *controller);
 
+/** metadata_controller_boot_order() - its device's: the one that a disk of it has; 0: none has */
+unsigned metadata_controller_boot_order(const struct metadata_controller *controller);
+
 /** metadata_has_live() - does it say where a controller is in the guest? Only what runs does. */
 bool metadata_has_live(const struct metadata *metadata);
 
