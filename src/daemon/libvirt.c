@@ -22,20 +22,22 @@
  *
  * libvirt's default event loop runs in a thread of its own, from before the first connection is
  * opened. Its callbacks do nothing but note which domain wants looking at: a libvirt call from
- * there would starve keepalive and all other events for as long as a domain's job takes.
+ * there would starve all other events for as long as a domain's job takes.
  *
  * A second thread keeps the connection: open, register the callbacks, and only then look at all
- * domains, so that nothing can happen between. When the connection is lost (libvirtd restarted, or
- * keepalive gave up) events were lost with it; the next connection's scan finds out what they would
+ * domains, so that nothing can happen between. When the connection is lost (libvirtd was restarted)
+ * events were lost with it; the next connection's scan finds out what they would
  * have said. Everybody else works level-triggered. A request that comes while there is none cuts the
  * back-off short and waits for some seconds: a user who has just started libvirt is not sent away.
+ *
+ * We send no keepalive: libvirt is on this host, its end closes the socket, and a libvirtd that hangs
+ * would not answer a new connection either. What wakes us when nothing happens is libvirtd's own
+ * (keepalive_interval in libvirtd.conf).
  */
 
-#define BACKOFF_FIRST_MS  100
-#define BACKOFF_MAX_MS	  5000
-#define KEEPALIVE_SECONDS 5
-#define KEEPALIVE_COUNT	  3
-#define WAIT_SECONDS	  5 /* of a request, for the connection to come back */
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_MAX_MS	 5000
+#define WAIT_SECONDS	 5 /* of a request, for the connection to come back */
 
 static struct {
 	pthread_mutex_t lock;
@@ -80,6 +82,7 @@ static void ignore_error(void *opaque, virErrorPtr err)
 
 static void *event_thread(void *opaque)
 {
+	pthread_setname_np(pthread_self(), "libvirt-events");
 	for (;;)
 		if (virEventRunDefaultImpl() < 0)
 			log_error("libvirt's event loop: %s", virGetLastErrorMessage());
@@ -174,8 +177,6 @@ static int register_callbacks(virConnectPtr conn)
 	    virConnectDomainQemuMonitorEventRegister(conn, NULL, "MIGRATION", on_migration, NULL,
 						     NULL, 0) < 0)
 		return -EIO;
-	/* Not every transport has it. */
-	virConnectSetKeepAlive(conn, KEEPALIVE_SECONDS, KEEPALIVE_COUNT);
 	return 0;
 }
 
@@ -389,7 +390,6 @@ virConnectPtr libvirt_storage(struct error **errp)
 		libvirt_error(errp, "%s", state.uri);
 		return NULL;
 	}
-	virConnectSetKeepAlive(conn, KEEPALIVE_SECONDS, KEEPALIVE_COUNT);
 	pthread_mutex_lock(&state.lock);
 	if (!state.storage) {
 		virConnectRef(conn);

@@ -19,4 +19,4 @@ TEST_EXTENSIONS = .py
 PY_LOG_COMPILER = $(top_srcdir)/tests/protocol/run
 TESTS += $(PROTOCOL_TESTS)
 EXTRA_DIST += $(PROTOCOL_TESTS) tests/protocol/conftest.py tests/protocol/run \
-	tests/protocol/client/crc32c.py tests/protocol/client/nvme.py tests/protocol/client/relay.py tests/protocol/client/vfio_user.py
+	tests/protocol/client/crc32c.py tests/protocol/client/idle.py tests/protocol/client/nvme.py tests/protocol/client/relay.py tests/protocol/client/vfio_user.py

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from client import nvme, vfio_user as v
+from client import idle, nvme, vfio_user as v
 
 TOP_BUILDDIR = os.environ.get('top_builddir', os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..'))
 KEEPER = os.path.abspath(os.path.join(TOP_BUILDDIR, 'src', 'virtnvme-keeper'))
@@ -385,6 +385,32 @@ def test_a_disk_says_what_does_the_io(keeper):
     controller['namespaces'] += [keeper.file_disk(nsid=2, name='b.raw', capacity=MIB, io='threads')]
     keeper.start()
     assert not uses_uring(keeper)
+    keeper.stop()
+
+
+def test_nobody_wakes_up_at_idle(keeper):
+    """With trapped and with shadow doorbells, after I/O on all queues."""
+    keeper.config['io_threads'] = 2
+    for index in range(2):
+        keeper.controller(index)['namespaces'] += [
+            keeper.file_disk(1, 'a%d.raw' % index, capacity=MIB, io='io_uring', cache='none'),
+            keeper.file_disk(2, 'b%d.raw' % index, capacity=MIB, io='io_uring')]
+    keeper.start()
+    drivers = [drive(keeper, index)[1] for index in range(2)]
+    drivers[1].shadow_doorbells()
+    for driver in drivers:
+        for qid in 2, 3, 4:
+            driver.create_queue(qid)
+        for qid in range(1, 5):
+            for nsid in 1, 2:
+                driver.write(0, b'x' * 4096, qid=qid, nsid=nsid)
+                driver.flush(qid=qid, nsid=nsid)
+                assert driver.read(0, 4096, qid=qid, nsid=nsid) == b'x' * 4096
+    pids = keeper.pid, keeper.call('status')['controller']['pid']
+    awake = idle.awake(pids)
+    assert {name.split(' ')[0] for name in awake} >= {'virtnvme-keeper', 'io-0', 'io-1'} and not any(awake.values()), awake
+    for driver in drivers:
+        assert driver.read(0, 4096, nsid=2) == b'x' * 4096
     keeper.stop()
 
 
