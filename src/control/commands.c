@@ -100,6 +100,7 @@ static const struct control_command commands[] = {
 	{ "freeze", CONTROL_CONTROLLER, 0, ARGUMENTS(BOOLEAN("sync")) },
 	{ "thaw", CONTROL_CONTROLLER, 0, NULL },
 	{ "pci-config", CONTROL_CONTROLLER, 0, ARGUMENTS(REQUIRED_NUMBER("index")) },
+	{ "overlay-bound", CONTROL_CONTROLLER, 0, ARGUMENTS(REQUIRED_NUMBER("index")) },
 	{ "overlay-export", CONTROL_CONTROLLER, 1,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), NUMBER("limit")) },
 	{ "overlay-apply", CONTROL_CONTROLLER, 1, ARGUMENTS(REQUIRED_NUMBER("index")) },

@@ -494,6 +494,16 @@ int device_export_overlay(const struct device *device, int fd, uint64_t limit, u
 			      errp);
 }
 
+size_t device_travelling_size(const struct device *device)
+{
+	return state_file_travelling_size(device->config.nvme.queues);
+}
+
+uint64_t device_overlay_bound(const struct device *device)
+{
+	return overlay_bound(&device->message_mode, device->ctrl);
+}
+
 /* What the client has said, or the keeper has repeated: above all its memory. */
 static void handle_what_is_there(struct device *device)
 {

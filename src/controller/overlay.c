@@ -80,14 +80,21 @@ static void page_list_merge(struct page_list *list)
 	list->count = count + 1;
 }
 
-static int collect(struct page_list *list, const struct message_mode *mode,
-		   const struct nvme_controller *ctrl, struct error **errp)
+static int collect_logs(struct page_list *list, const struct message_mode *mode)
 {
 	unsigned i;
 	int ret = 0;
 
 	for (i = 0; i < IO_THREADS_MAX && !ret; i++)
 		ret = nvme_write_log_since(&mode->logs[i], mode->state->since, page_list_add, list);
+	return ret;
+}
+
+static int collect(struct page_list *list, const struct message_mode *mode,
+		   const struct nvme_controller *ctrl, struct error **errp)
+{
+	int ret = collect_logs(list, mode);
+
 	if (ret == -ENODATA)
 		return error_set(errp, ENODATA,
 				 _("it is not known any more which memory the disks wrote when the "
@@ -220,6 +227,28 @@ int overlay_export(const struct message_mode *mode, const struct nvme_controller
 	*ret_ranges = writer.header.count;
 	*ret_bytes = writer.header.size;
 	return ret;
+}
+
+uint64_t overlay_bound(const struct message_mode *mode, const struct nvme_controller *ctrl)
+{
+	struct page_list list = {};
+	uint64_t pages = UINT64_MAX;
+
+	if (!message_mode_enabled(mode))
+		return UINT64_MAX;
+	host_pause(mode->host);
+	if (!nvme_controller_direct_reads(ctrl) && collect_logs(&list, mode) == 0) {
+		page_list_merge(&list);
+		pages = (total(&list) + nvme_controller_most_bytes_of_ours(ctrl)) /
+			NVME_WRITE_LOG_PAGE;
+	}
+	host_resume(mode->host);
+	free(list.ranges);
+	if (pages == UINT64_MAX)
+		return UINT64_MAX;
+	/* At worst each page is a range. */
+	return sizeof(struct overlay_header) +
+	       pages * (sizeof(struct overlay_range) + NVME_WRITE_LOG_PAGE);
 }
 
 /*

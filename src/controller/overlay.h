@@ -42,6 +42,15 @@ struct overlay_range {
 int overlay_export(const struct message_mode *mode, const struct nvme_controller *ctrl, int fd,
 		   uint64_t limit, uint32_t *ret_ranges, uint64_t *ret_bytes, struct error **errp);
 
+/**
+ * overlay_bound() - how much overlay_export() will write at most, whatever queues the guest makes
+ *
+ * At any time in message mode.
+ *
+ * Return: bytes, UINT64_MAX: not known, as long as reads are in flight that began before it.
+ */
+uint64_t overlay_bound(const struct message_mode *mode, const struct nvme_controller *ctrl);
+
 /** overlay_apply() - judge all of it, then write it into the guest's memory. 0 or -errno with a
  * sentence, nothing written then. */
 int overlay_apply(const struct host *host, int fd, uint32_t *ret_ranges, struct error **errp);

@@ -63,7 +63,7 @@ static void device_ready(void *opaque, struct device *device, struct error *err)
 	} else {
 		struct json_object *result = json_object_new_object();
 
-		json_add_u64(result, "state_bytes", state_file_travelling_size());
+		json_add_u64(result, "state_bytes", device_travelling_size(device));
 		control_request_reply(request, result);
 	}
 	if (!device) {

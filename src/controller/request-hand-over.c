@@ -155,6 +155,22 @@ void request_pci_config(struct requests *requests, struct control_request *reque
 	control_request_reply(request, result);
 }
 
+void request_overlay_bound(struct requests *requests, struct control_request *request,
+			   struct json_object *arguments, int *fds, size_t fd_count)
+{
+	struct entry *entry = requests_find_ready(requests, request, arguments);
+	struct json_object *result;
+	uint64_t bytes;
+
+	if (!entry)
+		return;
+	bytes = device_overlay_bound(entry->device);
+	result = json_object_new_object();
+	if (bytes != UINT64_MAX)
+		json_add_u64(result, "bytes", bytes);
+	control_request_reply(request, result);
+}
+
 void request_overlay_export(struct requests *requests, struct control_request *request,
 			    struct json_object *arguments, int *fds, size_t fd_count)
 {

@@ -64,6 +64,7 @@ request_fn request_message_mode;
 request_fn request_freeze;
 request_fn request_thaw;
 request_fn request_pci_config;
+request_fn request_overlay_bound;
 request_fn request_overlay_export;
 request_fn request_overlay_apply;
 request_fn request_judge_state;

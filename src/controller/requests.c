@@ -74,6 +74,7 @@ static const struct {
 	{ "freeze", request_freeze },
 	{ "thaw", request_thaw },
 	{ "pci-config", request_pci_config },
+	{ "overlay-bound", request_overlay_bound },
 	{ "overlay-export", request_overlay_export },
 	{ "overlay-apply", request_overlay_apply },
 	{ "counters", request_counters },

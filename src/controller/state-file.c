@@ -18,14 +18,20 @@ static size_t function_size(void)
 	return ROUND_UP(sizeof(struct state_file_function), 4096);
 }
 
-size_t state_file_travelling_size(void)
+/* What a controller with few queues does not use of its part is not left out here. */
+static size_t local_offset(void)
 {
 	return function_size() + ROUND_UP(nvme_controller_state_size(), 4096);
 }
 
 static size_t whole_size(void)
 {
-	return state_file_travelling_size() + message_mode_memory_size();
+	return local_offset() + message_mode_memory_size();
+}
+
+size_t state_file_travelling_size(unsigned queues)
+{
+	return function_size() + ROUND_UP(nvme_controller_state_used(queues), 4096);
 }
 
 unsigned state_file_vectors(unsigned queues)
@@ -68,7 +74,7 @@ static int map(struct state_file *file, int fd, bool *ret_new, struct error **er
 		return error_set_errno(errp, errno, "state file");
 	file->function = (struct state_file_function *)memory;
 	file->controller = memory + function_size();
-	file->local = memory + state_file_travelling_size();
+	file->local = memory + local_offset();
 	*ret_new = !file->function->magic;
 	if (!*ret_new && (file->function->magic != STATE_FILE_MAGIC ||
 			  file->function->version != STATE_FILE_VERSION)) {

@@ -27,8 +27,9 @@ struct state_file {
 /** state_file_vectors() - how many a device with @queues queues has: one for each, and one */
 unsigned state_file_vectors(unsigned queues);
 
-/** state_file_travelling_size() - the bytes at its beginning that a migration takes along */
-size_t state_file_travelling_size(void);
+/** state_file_travelling_size() - the bytes at its beginning that a migration takes along of a
+ * device with @queues queues; the others of the controller's part are zero */
+size_t state_file_travelling_size(unsigned queues);
 
 /**
  * state_file_map() - or begin a new device where @fd is empty

@@ -115,9 +115,9 @@ int blob_append_memory(struct blob *blob, int fd, size_t size)
 	return r;
 }
 
-size_t blob_capacity(void)
+size_t blob_capacity(unsigned parts)
 {
-	return BLOB_PARTS * DATA_MAX;
+	return parts * DATA_MAX;
 }
 
 static uint32_t part_crc(const struct part_header *header, const void *data)
@@ -128,23 +128,23 @@ static uint32_t part_crc(const struct part_header *header, const void *data)
 	return crc32c(crc32c(0, &copy, sizeof(copy)), data, copy.size);
 }
 
-int blob_split(const struct blob *whole, struct blob parts[BLOB_PARTS], struct error **errp)
+int blob_split(const struct blob *whole, struct blob *parts, unsigned count, struct error **errp)
 {
 	struct part_header header = {
 		.magic = { MAGIC },
 		.version = FORMAT_VERSION,
-		.count = BLOB_PARTS,
+		.count = count,
 		.whole_crc = crc32c(0, whole->data, whole->size),
 		.whole_size = whole->size,
 	};
 	size_t done = 0;
 
-	if (whole->size > blob_capacity())
+	if (whole->size > blob_capacity(count))
 		return error_set(errp, E2BIG,
 				 _("the state of the NVMe disks has %zu bytes, at most %zu can be "
 				   "carried; try again with less load"),
-				 whole->size, blob_capacity());
-	for (header.number = 0; header.number < BLOB_PARTS; header.number++) {
+				 whole->size, blob_capacity(count));
+	for (header.number = 0; header.number < count; header.number++) {
 		struct blob *part = &parts[header.number];
 		const char *data = whole->data + done;
 
@@ -178,20 +178,20 @@ int blob_check_part(const void *data, size_t size, unsigned number, struct error
 	    header.crc != part_crc(&header, (const char *)data + sizeof(header)))
 		return error_set(errp, EINVAL, _("part %u of the NVMe disks' state is damaged"),
 				 number);
-	if (header.number != number || header.count != BLOB_PARTS ||
-	    header.whole_size > blob_capacity())
+	if (header.number != number || header.count > BLOB_PARTS || number >= header.count ||
+	    header.whole_size > blob_capacity(header.count))
 		return error_set(errp, EINVAL,
 				 _("part %u of the NVMe disks' state is another one's"), number);
-	return 0;
+	return header.count;
 }
 
-int blob_join(const struct blob parts[BLOB_PARTS], struct blob *whole, struct error **errp)
+int blob_join(const struct blob *parts, unsigned count, struct blob *whole, struct error **errp)
 {
 	struct part_header first, header;
 	unsigned i;
 
 	memcpy(&first, parts[0].data, sizeof(first));
-	for (i = 0; i < BLOB_PARTS; i++) {
+	for (i = 0; i < count; i++) {
 		memcpy(&header, parts[i].data, sizeof(header));
 		if (header.whole_crc != first.whole_crc || header.whole_size != first.whole_size)
 			return error_set(errp, EINVAL,

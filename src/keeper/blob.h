@@ -8,7 +8,8 @@
  * The state of all devices as it travels in QEMU's stream. Pure functions on memory; what comes in
  * has been on a network or in a file, and nothing of it is believed.
  *
- *	parts	one an Id, of at most BLOB_PART_MAX bytes, each with a header and a checksum
+ *	parts	one an Id, at most BLOB_PARTS of at most BLOB_PART_MAX bytes, each with a header and
+ *		a checksum
  *	whole	what is in them: the size of a JSON object, the object, and bytes that it describes
  */
 #define BLOB_PARTS    16u
@@ -30,31 +31,33 @@ int blob_append(struct blob *blob, const void *data, size_t size);
  * -errno */
 int blob_append_memory(struct blob *blob, int fd, size_t size);
 
-/** blob_capacity() - what all parts together can hold, bytes */
-size_t blob_capacity(void);
+/** blob_capacity() - what so many parts together can hold, bytes */
+size_t blob_capacity(unsigned parts);
 
 /**
- * blob_split() - into BLOB_PARTS parts
+ * blob_split() - into parts
  * @parts: empty; freed by the caller
+ * @count: 1 to BLOB_PARTS
  *
  * Return: 0, or -E2BIG or -ENOMEM with a sentence.
  */
-int blob_split(const struct blob *whole, struct blob parts[BLOB_PARTS], struct error **errp);
+int blob_split(const struct blob *whole, struct blob *parts, unsigned count, struct error **errp);
 
 /**
  * blob_check_part() - is this part number @number of a state that this version can read, and whole?
  *
- * Return: 0 or -EINVAL with a sentence.
+ * Return: how many parts it has, or -EINVAL with a sentence.
  */
 int blob_check_part(const void *data, size_t size, unsigned number, struct error **errp);
 
 /**
  * blob_join() - the whole, of parts that have been checked and may be of different states
+ * @count: of each of them
  * @whole: empty; freed by the caller
  *
  * Return: 0, or -EINVAL or -ENOMEM with a sentence.
  */
-int blob_join(const struct blob parts[BLOB_PARTS], struct blob *whole, struct error **errp);
+int blob_join(const struct blob *parts, unsigned count, struct blob *whole, struct error **errp);
 
 /** blob_begin() - the description in front of everything else; 0 or -ENOMEM */
 int blob_begin(struct blob *whole, struct json_object *description);

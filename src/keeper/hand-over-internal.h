@@ -52,6 +52,7 @@ struct hand_over_job {
 	int overlays[HAND_OVER_MAX_DEVICES]; /* MIGRATION_COLLECT: memfds by index, -1: none */
 	struct pci_half halves[HAND_OVER_MAX_DEVICES];
 	uint64_t irq_changes[HAND_OVER_MAX_DEVICES];
+	uint64_t bytes; /* MIGRATION_COUNT_IDS: what there is; UINT64_MAX: not known */
 	/* Called at the end when nothing has failed; may set `err`. */
 	void (*finish)(struct hand_over_job *job);
 };
@@ -87,6 +88,9 @@ void hand_over_finished(struct hand_over *hand_over, enum migration_action actio
 void hand_over_ask_qemu(struct hand_over *hand_over);
 void hand_over_read_pci(struct hand_over *hand_over);
 void hand_over_collect(struct hand_over *hand_over);
+
+/* hand-over-ids.c */
+void hand_over_count_ids(struct hand_over *hand_over);
 
 /* hand-over-destination.c */
 int hand_over_judge(void *opaque, const struct blob *whole, struct error **errp);

@@ -310,6 +310,7 @@ static void collect(struct hand_over_job *job)
 	struct keeper *keeper = job->hand_over->keeper;
 	struct json_object *list = json_object_new_array();
 	struct blob parts[BLOB_PARTS] = {};
+	const unsigned count = vmstate_listed(keeper->vmstate);
 	const struct device *device;
 	unsigned i;
 	int r = 0;
@@ -322,10 +323,11 @@ static void collect(struct hand_over_job *job)
 	    (blob_begin(&whole, description) < 0 || blob_append(&whole, data.data, data.size) < 0))
 		r = error_set_errno(&job->err, ENOMEM, "state");
 	if (r == 0)
-		r = blob_split(&whole, parts, &job->err);
+		r = blob_split(&whole, parts, count, &job->err);
 	if (r == 0) {
-		log_info("the disks' state has %zu bytes", whole.size);
-		migration_set_parts(keeper->migration, parts);
+		log_info("the disks' state has %zu bytes, in %u of %u parts", whole.size, count,
+			 BLOB_PARTS);
+		migration_set_parts(keeper->migration, parts, count);
 		return;
 	}
 	for (i = 0; i < BLOB_PARTS; i++)
@@ -362,7 +364,8 @@ static void export_overlay(struct hand_over_job *job, const struct device *devic
 	}
 	job->overlays[device->config.index] = fd;
 	arguments = hand_over_index(device);
-	json_add_u64(arguments, "limit", blob_capacity());
+	json_add_u64(arguments, "limit",
+		     blob_capacity(vmstate_listed(job->hand_over->keeper->vmstate)));
 	hand_over_call_with(job->hand_over, "overlay-export", arguments, &fd, 1, on_overlay, part);
 }
 

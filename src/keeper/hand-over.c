@@ -259,6 +259,9 @@ static void start(void *opaque, enum migration_action action, uint64_t since)
 		else
 			set_message_mode(hand_over, false, 0);
 		break;
+	case MIGRATION_COUNT_IDS:
+		hand_over_count_ids(hand_over);
+		break;
 	case MIGRATION_FREEZE:
 		freeze(hand_over);
 		break;

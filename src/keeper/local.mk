@@ -10,6 +10,7 @@ src_libkeeper_a_SOURCES = \
 	src/keeper/fd-store.c src/keeper/fd-store.h \
 	src/keeper/hand-over.c src/keeper/hand-over.h \
 	src/keeper/hand-over-destination.c \
+	src/keeper/hand-over-ids.c \
 	src/keeper/hand-over-internal.h \
 	src/keeper/hand-over-replay.c \
 	src/keeper/hand-over-source.c \

@@ -86,7 +86,7 @@ static void load_all(struct migration *migration)
 
 	migration->lock_tries = 0;
 	migration_step(migration, "loading");
-	if (blob_join(migration->parts, &whole, &err) < 0 ||
+	if (blob_join(migration->parts, migration->awaited, &whole, &err) < 0 ||
 	    migration->ops->judge(migration->opaque, &whole, &err) < 0)
 		fail_load(migration, err);
 	else
@@ -97,12 +97,18 @@ static int take_part(struct migration *migration, unsigned number, const void *d
 		     struct error **errp)
 {
 	struct blob *part = &migration->parts[number];
+	int count;
 
 	if (part->size)
 		return error_set(errp, EINVAL, _("part %u of the NVMe disks' state came twice"),
 				 number);
-	if (blob_check_part(data, size, number, errp) < 0)
+	count = blob_check_part(data, size, number, errp);
+	if (count < 0)
 		return -EINVAL;
+	if (migration->part_count && (unsigned)count != migration->awaited)
+		return error_set(errp, EINVAL,
+				 _("part %u of the NVMe disks' state is of another time"), number);
+	migration->awaited = count;
 	if (blob_append(part, data, size) < 0)
 		return error_set_errno(errp, ENOMEM, "state");
 	if (migration->part_count++ == 0)
@@ -122,7 +128,7 @@ void migration_load(struct migration *migration, unsigned number, const void *da
 	}
 	if (take_part(migration, number, data, size, &err) < 0) {
 		refuse(migration, call, err);
-	} else if (migration->part_count < BLOB_PARTS) {
+	} else if (migration->part_count < migration->awaited) {
 		vmstate_answer(call, NULL);
 	} else {
 		migration->load = call;

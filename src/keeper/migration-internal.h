@@ -46,6 +46,7 @@ struct migration {
 	/* Saved or loaded. */
 	struct blob parts[BLOB_PARTS];
 	unsigned part_count, saved_count;
+	unsigned awaited; /* parts, as the first that came says */
 	struct standstill standstill;
 
 	/* Incoming. */

@@ -17,6 +17,8 @@
  *	MIGRATION setup		ask QEMU how it migrates, message mode on, read QEMU's half of the devices
  *	MIGRATION_PASS, STOP	read QEMU's half again: the guest may have changed it, and after STOP
  *				nobody does any more, but QEMU may not find the time to answer
+ *	message mode is on,	see how many Ids the state will take, as each is time for which the
+ *	  MIGRATION_PASS	guest stands still
  *	permit			the daemon has asked libvirt what this is
  *	Id, the first		all of the above is there, else error -> freeze -> collect -> locks are
  *				given back -> answer; the other Ids are answered likewise
@@ -328,13 +330,13 @@ void migration_read_id(struct migration *migration, struct vmstate_call *call)
 int migration_save(struct migration *migration, unsigned number, const void **ret_data,
 		   size_t *ret_size)
 {
-	if (migration->state != MIGRATION_FROZEN || migration->part_count != BLOB_PARTS) {
+	if (migration->state != MIGRATION_FROZEN || number >= migration->part_count) {
 		log_error("QEMU saves a state that it was not given");
 		return -ENODATA;
 	}
 	*ret_data = migration->parts[number].data;
 	*ret_size = migration->parts[number].size;
-	if (++migration->saved_count == BLOB_PARTS) {
+	if (++migration->saved_count == migration->part_count) {
 		migration_step(migration, "saving");
 		log_standstill(migration, "the guest leaves");
 	}
@@ -372,6 +374,14 @@ static void handle_status(struct migration *migration, const char *status,
 	}
 }
 
+/* At what QEMU tells at its leisure, before it takes what it was told last. */
+static void look_again(struct migration *migration, bool stopped)
+{
+	migration_start(migration, MIGRATION_READ_PCI);
+	if (!stopped && migration->message_mode_on)
+		migration_start(migration, MIGRATION_COUNT_IDS);
+}
+
 void migration_event(struct migration *migration, const char *name, struct json_object *data,
 		     const struct monitor_time *when)
 {
@@ -385,7 +395,7 @@ void migration_event(struct migration *migration, const char *name, struct json_
 		handle_status(migration, status, when);
 	else if ((string_equal(name, "STOP") || string_equal(name, "MIGRATION_PASS")) &&
 		 migration->announced && !migration->preparing && !migration->frozen)
-		migration_start(migration, MIGRATION_READ_PCI);
+		look_again(migration, string_equal(name, "STOP"));
 	else if (string_equal(name, "RESUME") && !migration->homeward &&
 		 (migration->frozen || migration->state == MIGRATION_COMPLETED))
 		end(migration);
@@ -438,6 +448,8 @@ void migration_done(struct migration *migration, enum migration_action action,
 		migration->message_mode_on = !err;
 		if (err && migration->announced)
 			set_problem(migration, err);
+		else if (!err && migration->announced && !migration->preparing)
+			migration_start(migration, MIGRATION_COUNT_IDS);
 		break;
 	case MIGRATION_MESSAGE_MODE_OFF:
 		migration->message_mode = err;
@@ -452,6 +464,7 @@ void migration_done(struct migration *migration, enum migration_action action,
 		migration->frozen = err;
 		break;
 	case MIGRATION_READ_PCI: /* judged by MIGRATION_COLLECT */
+	case MIGRATION_COUNT_IDS:
 		return;
 	default:
 		migration_incoming_done(migration, action, err);
@@ -466,11 +479,11 @@ void migration_done(struct migration *migration, enum migration_action action,
 		go_home(migration);
 }
 
-void migration_set_parts(struct migration *migration, struct blob parts[BLOB_PARTS])
+void migration_set_parts(struct migration *migration, struct blob *parts, unsigned count)
 {
 	migration_free_parts(migration);
-	memcpy(migration->parts, parts, sizeof(migration->parts));
-	migration->part_count = BLOB_PARTS;
+	memcpy(migration->parts, parts, count * sizeof(*parts));
+	migration->part_count = count;
 }
 
 struct migration *migration_new(sd_event *event, bool incoming, const struct migration_ops *ops,

@@ -18,6 +18,7 @@ enum migration_action {
 	MIGRATION_READ_PCI,	    /* QEMU's half of the devices; what comes last counts */
 	MIGRATION_MESSAGE_MODE_ON,  /* all writes to the guest go through QEMU */
 	MIGRATION_MESSAGE_MODE_OFF, /* none do any more */
+	MIGRATION_COUNT_IDS,	    /* how many will the state take? */
 	MIGRATION_FREEZE,  /* nothing is done for the guest any more, all is on the disks */
 	MIGRATION_COLLECT, /* migration_set_parts() */
 	MIGRATION_THAW,
@@ -72,9 +73,9 @@ void migration_load(struct migration *migration, unsigned number, const void *da
 void migration_done(struct migration *migration, enum migration_action action,
 		    const struct error *err);
 
-/** migration_set_parts() - the state to be saved, in the course of MIGRATION_COLLECT; @parts are
- * taken over */
-void migration_set_parts(struct migration *migration, struct blob parts[BLOB_PARTS]);
+/** migration_set_parts() - the state to be saved, in the course of MIGRATION_COLLECT; the @count
+ * parts are taken over */
+void migration_set_parts(struct migration *migration, struct blob *parts, unsigned count);
 
 /** migration_state_name() - "none", "incoming", "setup", "active", "frozen" or "completed", for
  * status */

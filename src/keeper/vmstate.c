@@ -21,6 +21,9 @@
  * because QEMU makes one proxy an owner. QEMU itself is ":1.0". GDBus takes an answer by its serial
  * and looks at the sender of signals only, of which there are none.
  *
+ * A proxy is half a millisecond for which the guest stands still. So the list of owners may be
+ * shorter (vmstate_offer()).
+ *
  * The `Id` property is read when a migration, save or snapshot with memory is about to write device
  * state, with the VM stopped, and before it is read back. What can fail must fail there: with an
  * id-list QEMU then gives up and the guest goes on. A failing Save would be too late: QEMU reports
@@ -44,6 +47,7 @@ struct vmstate {
 	struct listener *listener;
 	sd_bus *bus;
 	sd_event_source *source;
+	unsigned offered, listed; /* Ids: in the next list, in the last one */
 };
 
 struct vmstate_call {
@@ -53,7 +57,7 @@ struct vmstate_call {
 
 struct bus_method {
 	const char *name, *signature;
-	int (*handle)(sd_bus_message *call, sd_bus_message *reply);
+	int (*handle)(struct vmstate *vmstate, sd_bus_message *call, sd_bus_message *reply);
 };
 
 /* 1 to VMSTATE_ID_COUNT, or 0. */
@@ -73,17 +77,18 @@ static bool name_is_owned(const char *name)
 	       string_equal(name, CLIENT_NAME) || owner_number(name);
 }
 
-static int bus_hello(sd_bus_message *call, sd_bus_message *reply)
+static int bus_hello(struct vmstate *vmstate, sd_bus_message *call, sd_bus_message *reply)
 {
 	return sd_bus_message_append(reply, "s", CLIENT_NAME);
 }
 
-static int bus_nothing(sd_bus_message *call, sd_bus_message *reply)
+static int bus_nothing(struct vmstate *vmstate, sd_bus_message *call, sd_bus_message *reply)
 {
 	return 0;
 }
 
-static int bus_list_queued_owners(sd_bus_message *call, sd_bus_message *reply)
+static int bus_list_queued_owners(struct vmstate *vmstate, sd_bus_message *call,
+				  sd_bus_message *reply)
 {
 	const char *name;
 	unsigned i;
@@ -95,24 +100,26 @@ static int bus_list_queued_owners(sd_bus_message *call, sd_bus_message *reply)
 	if (!name_is_owned(name))
 		return -ENXIO;
 	r = sd_bus_message_open_container(reply, 'a', "s");
-	if (!string_equal(name, VMSTATE_NAME))
+	if (!string_equal(name, VMSTATE_NAME)) {
 		r = sd_bus_message_append(reply, "s", name);
-	else
-		for (i = 1; r >= 0 && i <= VMSTATE_ID_COUNT; i++) {
+	} else {
+		vmstate->listed = vmstate->offered;
+		for (i = 1; r >= 0 && i <= vmstate->listed; i++) {
 			char owner[16];
 
 			snprintf(owner, sizeof(owner), ":1.%u", i);
 			r = sd_bus_message_append(reply, "s", owner);
 		}
+	}
 	return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-static int bus_list_names(sd_bus_message *call, sd_bus_message *reply)
+static int bus_list_names(struct vmstate *vmstate, sd_bus_message *call, sd_bus_message *reply)
 {
 	return sd_bus_message_append(reply, "as", 3, BUS_NAME, VMSTATE_NAME, CLIENT_NAME);
 }
 
-static int bus_get_name_owner(sd_bus_message *call, sd_bus_message *reply)
+static int bus_get_name_owner(struct vmstate *vmstate, sd_bus_message *call, sd_bus_message *reply)
 {
 	const char *name;
 	int r;
@@ -125,7 +132,7 @@ static int bus_get_name_owner(sd_bus_message *call, sd_bus_message *reply)
 	return sd_bus_message_append(reply, "s", string_equal(name, VMSTATE_NAME) ? ":1.1" : name);
 }
 
-static int bus_name_has_owner(sd_bus_message *call, sd_bus_message *reply)
+static int bus_name_has_owner(struct vmstate *vmstate, sd_bus_message *call, sd_bus_message *reply)
 {
 	const char *name;
 	int r;
@@ -134,7 +141,7 @@ static int bus_name_has_owner(sd_bus_message *call, sd_bus_message *reply)
 	return r < 0 ? r : sd_bus_message_append(reply, "b", name_is_owned(name));
 }
 
-static int bus_request_name(sd_bus_message *call, sd_bus_message *reply)
+static int bus_request_name(struct vmstate *vmstate, sd_bus_message *call, sd_bus_message *reply)
 {
 	const char *name;
 	int r;
@@ -146,7 +153,7 @@ static int bus_request_name(sd_bus_message *call, sd_bus_message *reply)
 	return sd_bus_message_append(reply, "u", name_is_owned(name) ? 3u : 1u);
 }
 
-static int bus_start_service(sd_bus_message *call, sd_bus_message *reply)
+static int bus_start_service(struct vmstate *vmstate, sd_bus_message *call, sd_bus_message *reply)
 {
 	const char *name;
 	int r;
@@ -196,7 +203,7 @@ static int answer_error(sd_bus_message *call, const char *sender, const char *na
 	return r < 0 ? r : 1;
 }
 
-static int answer_bus(sd_bus_message *call)
+static int answer_bus(struct vmstate *vmstate, sd_bus_message *call)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 	const struct bus_method *method = NULL;
@@ -213,7 +220,7 @@ static int answer_bus(sd_bus_message *call)
 		return answer_error(call, BUS_NAME, SD_BUS_ERROR_INVALID_ARGS, "wrong arguments");
 	r = sd_bus_message_new_method_return(call, &reply);
 	if (r >= 0)
-		r = method->handle(call, reply);
+		r = method->handle(vmstate, call, reply);
 	if (r == -ENXIO)
 		return answer_error(call, BUS_NAME, SD_BUS_ERROR_NAME_HAS_NO_OWNER,
 				    "nobody has that name");
@@ -330,7 +337,7 @@ static int on_message(sd_bus_message *message, void *opaque, sd_bus_error *ret_e
 	if (sd_bus_message_get_type(message, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL)
 		return 1;
 	if (string_equal(destination, BUS_NAME))
-		r = answer_bus(message);
+		r = answer_bus(vmstate, message);
 	else if (string_equal(destination, VMSTATE_NAME))
 		r = answer_vmstate(vmstate, message, 0);
 	else if (owner_number(destination))
@@ -468,6 +475,7 @@ static struct vmstate *make_vmstate(sd_event *event, const struct listener_optio
 	vmstate->event = event;
 	vmstate->ops = ops;
 	vmstate->opaque = opaque;
+	vmstate->offered = vmstate->listed = VMSTATE_ID_COUNT;
 	own.accepted = on_accepted;
 	own.opaque = vmstate;
 	vmstate->listener =
@@ -487,11 +495,27 @@ struct vmstate *vmstate_new(sd_event *event, const struct listener_options *opti
 	return make_vmstate(event, options, ops, opaque, NULL, errp);
 }
 
+void vmstate_offer(struct vmstate *vmstate, unsigned count)
+{
+	vmstate->offered = MIN(MAX(count, 1u), VMSTATE_ID_COUNT);
+}
+
+unsigned vmstate_offered(const struct vmstate *vmstate)
+{
+	return vmstate->offered;
+}
+
+unsigned vmstate_listed(const struct vmstate *vmstate)
+{
+	return vmstate->listed;
+}
+
 struct json_object *vmstate_save(const struct vmstate *vmstate)
 {
 	struct json_object *json = json_object_new_object();
 
 	json_add(json, "listener", listener_save(vmstate->listener));
+	json_add_u64(json, "offered", vmstate->offered);
 	if (vmstate->bus)
 		carry_fd(json, "fd", sd_bus_get_fd(vmstate->bus));
 	return json;
@@ -504,6 +528,8 @@ struct vmstate *vmstate_load(sd_event *event, const struct listener_options *opt
 	struct vmstate *vmstate = make_vmstate(event, options, ops, opaque, json, errp);
 	int fd = carried_fd(json, "fd"), r = 0;
 
+	if (vmstate)
+		vmstate_offer(vmstate, json_u64_or(json, "offered", VMSTATE_ID_COUNT));
 	if (vmstate && fd >= 0)
 		r = adopt_bus(vmstate, fd);
 	/* The domain cannot be migrated then, and runs on. */

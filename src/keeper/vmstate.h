@@ -4,9 +4,11 @@
 
 #include "keeper/listener.h"
 
-/* Number of Ids, and so of owners of org.qemu.VMState1. QEMU's id-list demands them all on both
- * ends of a migration: the number is ABI. */
+/* Number of Ids, and so of owners of org.qemu.VMState1, unless vmstate_offer() says less. QEMU's
+ * id-list demands them all on the side that loads: the number is ABI. */
 #define VMSTATE_ID_COUNT 16u
+/* The dbus-vmstate object of the domain's definition (domain-xml/rewrite.h). */
+#define VMSTATE_OBJECT "virtnvme-vmstate"
 /* The Id of the first is "virtnvme-00". */
 #define VMSTATE_ID "virtnvme-%02u"
 /* QEMU's limit for the state of one Id, bytes. */
@@ -32,6 +34,16 @@ struct vmstate_ops {
 /** vmstate_new() - serve @options->path; accepted and opaque are set here. NULL with a sentence */
 struct vmstate *vmstate_new(sd_event *event, const struct listener_options *options,
 			    const struct vmstate_ops *ops, void *opaque, struct error **errp);
+/**
+ * vmstate_offer() - list only the owners of the first @count Ids from now on
+ * @count: 1 to VMSTATE_ID_COUNT; QEMU's id-list has just these
+ */
+void vmstate_offer(struct vmstate *vmstate, unsigned count);
+unsigned vmstate_offered(const struct vmstate *vmstate);
+
+/** vmstate_listed() - how many Ids QEMU was told of when it asked last */
+unsigned vmstate_listed(const struct vmstate *vmstate);
+
 /** vmstate_save() - for vmstate_load() in the program that this process becomes; no call is open */
 struct json_object *vmstate_save(const struct vmstate *vmstate);
 struct vmstate *vmstate_load(sd_event *event, const struct listener_options *options,

@@ -39,6 +39,12 @@ size_t nvme_controller_state_size(void)
 	return sizeof(struct nvme_state);
 }
 
+size_t nvme_controller_state_used(unsigned queues)
+{
+	return offsetof(struct nvme_state, journals) +
+	       (queues + 1) * sizeof(struct nvme_state_journal);
+}
+
 static bool serial_is_valid(const char *serial)
 {
 	size_t len = strnlen(serial, 21);
@@ -436,6 +442,13 @@ unsigned nvme_controller_direct_reads(const struct nvme_controller *ctrl)
 	for (unsigned i = 0; i < ctrl->host->workers; i++)
 		count += READ_ONCE(ctrl->workers[i]->direct_reads);
 	return count;
+}
+
+uint64_t nvme_controller_most_bytes_of_ours(const struct nvme_controller *ctrl)
+{
+	return (uint64_t)(NVME_MAX_ADMIN_ENTRIES << NVME_CQE_SHIFT) +
+	       (uint64_t)ctrl->config.queues * (NVME_MAX_IO_ENTRIES << NVME_CQE_SHIFT) +
+	       2 * NVME_PAGE_SIZE;
 }
 
 int nvme_controller_each_page_of_ours(const struct nvme_controller *ctrl,

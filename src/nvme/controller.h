@@ -70,6 +70,10 @@ struct nvme_namespace_config {
  * new controller */
 size_t nvme_controller_state_size(void);
 
+/** nvme_controller_state_used() - so many of them, from the first, does a controller with @queues
+ * I/O queue pairs use; the others stay zero */
+size_t nvme_controller_state_used(unsigned queues);
+
 /**
  * nvme_controller_new() - control thread
  * @state: nvme_controller_state_size() bytes, shared memory, valid as long as the controller. All
@@ -210,6 +214,10 @@ unsigned nvme_controller_direct_reads(const struct nvme_controller *ctrl);
 int nvme_controller_each_page_of_ours(const struct nvme_controller *ctrl,
 				      int (*run)(void *opaque, uint64_t iova, uint64_t len),
 				      void *opaque);
+
+/** nvme_controller_most_bytes_of_ours() - how much that can be, in whole pages, with as many and as
+ * large queues as a guest can make */
+uint64_t nvme_controller_most_bytes_of_ours(const struct nvme_controller *ctrl);
 
 /*
  * Workers: called on their own thread only. All of them exist before the first call of the PCI

@@ -384,7 +384,9 @@ MAGIC = 0x79616c7265766f76
 def export(keeper, index=0, **more):    # noqa: F811 pylint: disable=redefined-outer-name
     """{iova: bytes} of the overlay, and the file."""
     fd = os.memfd_create('overlay')
+    bound = keeper.channel.call('overlay-bound', {'index': index}).get('bytes', MiB * MiB)
     result = keeper.channel.call('overlay-export', {'index': index, **more}, [fd])
+    assert result['bytes'] <= bound
     data = os.pread(fd, 1 << 30, 0)
     magic, version, count, size = HEADER.unpack_from(data)
     assert (magic, version, count, size) == (MAGIC, 1, result['ranges'], len(data)) and size == result['bytes']
@@ -443,11 +445,13 @@ def test_the_destination_has_every_byte(keeper, folder):     # noqa: F811
     with pytest.raises(OSError) as failed:
         export(keeper)
     assert failed.value.errno == errno.EBUSY, 'reads are in flight'
+    assert keeper.channel.call('overlay-bound', {'index': 0}) == {}
     time.sleep(0.05)
     faults.read.release()
     for cid in cids:
         queue.wait(cid)
     load_of(driver, 0.3, range(0, 1024, 8))
+    bound = keeper.channel.call('overlay-bound', {'index': 0})['bytes']
     # In flight when the guest stands.
     for _ in range(16):
         driver.transfer(queue, nvme.READ, 0, 8, driver.alloc(4096), 4096)
@@ -455,6 +459,7 @@ def test_the_destination_has_every_byte(keeper, folder):     # noqa: F811
     client.serve(0.1)
     assert driver.tracked.stale(), 'there is nothing to correct'
     overlay, fd = export(keeper)
+    assert os.fstat(fd).st_size <= bound, 'it does not grow'
     for iova, data in overlay.items():
         driver.tracked.other[iova:iova + len(data)] = data
     assert driver.tracked.stale() == []
@@ -518,6 +523,7 @@ def test_the_overlay_needs_message_mode(keeper, disk):  # noqa: F811
     for arguments, fds in (({'index': 0}, 1), ({'index': 0}, 0), ({'index': 3}, 1)):
         with pytest.raises(OSError):
             keeper.channel.call('overlay-export', arguments, [os.memfd_create('x') for _ in range(fds)])
+    assert keeper.channel.call('overlay-bound', {'index': 0}) == {}
 
 
 def test_a_predecessors_log_counts(keeper, folder, image):  # noqa: F811

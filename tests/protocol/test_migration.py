@@ -36,6 +36,9 @@ class Monitor:
         self.commands = []
         self.ports, self.table = {}, b''
         self.mute = False
+        self.vectors = VECTORS
+        self.ids = ['virtnvme-%02d' % number for number in range(16)]      # of the dbus-vmstate object
+        self.fixed_ids = False              # they cannot be changed
         self.qtest = threading.Event()      # it takes what it is told
         if qtest:
             self.qtest.set()
@@ -82,10 +85,16 @@ class Monitor:
         elif name == 'query-pci':
             value = [{'bus': 0, 'devices': [{'bus': 0, 'slot': 4, 'function': 0, 'qdev_id': 'virtnvme-nvme0', 'regions': []}]}]
         elif name == 'human-monitor-command':
-            assert message['arguments']['command-line'] == 'xp /%dwx %#x' % (VECTORS * 4, BAR + 0x2000)
-            words = array.array('I', TABLE)
+            assert message['arguments']['command-line'] == 'xp /%dwx %#x' % (self.vectors * 4, BAR + 0x2000)
+            words = array.array('I', TABLE * (self.vectors // VECTORS))
             value = ''.join('%016x: ' % (BAR + 0x2000 + 4 * n) + ' '.join('0x%08x' % w for w in words[n:n + 4]) + '\r\n'
                             for n in range(0, len(words), 4))
+        elif name == 'qom-set':
+            assert message['arguments'] | {'value': ''} == {'path': '/objects/virtnvme-vmstate', 'property': 'id-list', 'value': ''}
+            if self.fixed_ids:
+                self.say({'error': {'class': 'GenericError', 'desc': 'no'}, 'id': message['id']})
+                return
+            self.ids = message['arguments']['value'].split(',')
         elif name == 'object-add':
             threading.Thread(target=self._qtest, daemon=True).start()
         self.say({'return': value, 'id': message['id']})
@@ -151,9 +160,18 @@ class Side:
                                   None).unpack()
 
     def read_ids(self):
-        for number in range(16):
+        """Return: their number. Those of the id-list must all be there; that others are skipped is nothing to rely on."""
+        owners, = self.bus.call_sync('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus', 'ListQueuedOwners',
+                                     GLib.Variant('(s)', (VMSTATE,)), None, 0, 25000, None).unpack()
+        assert owners == [':1.%d' % (number + 1) for number in range(len(self.monitor.ids))]
+        for number, name in enumerate(self.monitor.ids):
             answer, = self.call(number, 'GetAll', GLib.Variant('(s)', (VMSTATE,)))
-            assert answer == {'Id': 'virtnvme-%02d' % number}
+            assert answer == {'Id': name}
+        return len(owners)
+
+    def counts_ids(self):
+        """Wait until QEMU has been told how many Ids the state takes."""
+        until(lambda: 'qom-set' in self.monitor.commands)
 
     def announce(self, permit=True):
         """Up to the point where memory is being copied, and QEMU has answered what it was asked."""
@@ -175,14 +193,13 @@ class Side:
         self.monitor.event('STOP')
         time.sleep(0.05)    # QEMU answers, and then does not any more
         self.monitor.event('MIGRATION', status='device')
-        self.read_ids()
-        parts = [bytes(self.call(number, 'Save')[0]) for number in range(16)]
+        parts = [bytes(self.call(number, 'Save')[0]) for number in range(self.read_ids())]
         assert self.state() == 'frozen'
         return parts
 
     def load(self, parts):
-        self.read_ids()
-        for number in reversed(range(16)):
+        assert self.read_ids() == 16
+        for number in reversed(range(len(parts))):
             self.call(number, 'Load', GLib.Variant('(ay)', (parts[number],)))
 
     def goes_on(self, content=b'goes on.' * 64):
@@ -293,6 +310,32 @@ def test_a_size_goes_along(sides):
     target.client.enable_vectors(target.driver.vectors)
     target.goes_on()
     assert target.driver.namespace()[0] == 32 * MIB // 512
+
+
+@pytest.mark.parametrize('queues, fixed, expected', [(4, False, 1), (64, False, 7), (4, True, 16)])
+def test_no_more_ids_than_the_state_takes(sides, queues, fixed, expected):
+    """Each is time for which the guest stands still. What was told to QEMU counts, and no other number."""
+    controller = {'queues': queues}
+    source = sides(1, controller=controller).start().guest()
+    source.monitor.fixed_ids, source.monitor.vectors = fixed, queues + 1
+    source.driver.write(0, b'before..' * 64)
+    for _ in range(2):
+        source.announce()
+        source.counts_ids()
+        parts = source.save(announced=True)
+        assert len(parts) == expected and 'in %d of 16 parts' % expected in source.log()
+        source.monitor.commands.remove('query-pci')
+        if not fixed:
+            source.monitor.commands.append('qom-set')   # it is as it should be
+        source.monitor.event('MIGRATION', status='failed')
+        source.goes_on()
+    source.announce()
+    parts = source.save(announced=True)
+    target = incoming(sides, controller=controller)
+    move(source, target)
+    target.load(parts)
+    target.goes_on()
+    assert target.driver.read(0, 512) == b'before..' * 64
 
 
 def test_leaves_again_without_having_run(sides):
@@ -576,7 +619,7 @@ def test_refused_with_the_interrupt_line_raised(sides):
 
 
 @pytest.mark.parametrize('what, match', [
-    ('damaged', 'part 3 .* damaged'), ('version', 'same version'), ('serial', 'serial is "VN0000" in the state and "VN0001" here'),
+    ('damaged', 'part 0 .* damaged'), ('version', 'same version'), ('serial', 'serial is "VN0000" in the state and "VN0001" here'),
     ('uuid', 'uuid is'), ('nsid', 'no namespace 1 here'), ('image', 'is it the same image'), ('controllers', '1 NVMe controllers'),
     ('block size', 'another one here'), ('queues', 'number of queues'), ('locked', 'a.raw')])
 def test_refused_at_the_target(sides, what, match):
@@ -585,7 +628,7 @@ def test_refused_at_the_target(sides, what, match):
     parts = source.save()
     disk, controller = {}, {}
     if what == 'damaged':
-        parts[3] = parts[3][:-1] + bytes([parts[3][-1] ^ 1])
+        parts[0] = parts[0][:-1] + bytes([parts[0][-1] ^ 1])
     elif what == 'version':
         parts[0] = parts[0][:8] + b'\x09' + parts[0][9:]
     elif what == 'nsid':

@@ -10,12 +10,12 @@ from test_migration import incoming, move, refused, sides     # noqa: F401 pylin
 PART = struct.Struct('<8sIIIIIIQ')      # blob.c: magic, version, checksum, number, count, size, checksum and size of the whole
 
 
-def signed(whole):
+def signed(whole, count):
     """Parts of it with good checksums, as an attacker can make them; it is small."""
     parts = []
-    for number in range(16):
+    for number in range(count):
         data = whole if number == 0 else b''
-        fields = [number, 16, len(data), crc32c(whole), len(whole)]
+        fields = [number, count, len(data), crc32c(whole), len(whole)]
         crc = crc32c(PART.pack(b'VNVMSTAT', 1, 0, *fields) + data)
         parts.append(PART.pack(b'VNVMSTAT', 1, crc, *fields) + data)
     return parts
@@ -28,7 +28,7 @@ def test_nonsense_is_refused(sides):     # noqa: F811 pylint: disable=redefined-
     whole = b''.join(part[PART.size:] for part in parts)
     size, = struct.unpack_from('<I', whole)
     text, rest = whole[4:4 + size], whole[4 + size:]
-    assert signed(whole) == parts
+    assert signed(whole, len(parts)) == parts
     description = json.loads(text)
     noise = random.Random(4)
     target = incoming(sides)
@@ -54,7 +54,7 @@ def test_nonsense_is_refused(sides):     # noqa: F811 pylint: disable=redefined-
             rest = rest[:noise.randrange(len(rest))]
         if new == text and rest == whole[4 + size:] or new != text and json_equal(new, description):
             continue
-        refused(lambda: target.load(signed(struct.pack('<I', len(new)) + new + rest)), '.')     # pylint: disable=cell-var-from-loop
+        refused(lambda: target.load(signed(struct.pack('<I', len(new)) + new + rest, len(parts))), '.')     # pylint: disable=cell-var-from-loop
         rest = whole[4 + size:]
         assert target.state() == 'incoming'
     source.driver.client, source.driver.memory.memory = source.client, source.client.regions[0].memory

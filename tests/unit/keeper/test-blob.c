@@ -47,7 +47,7 @@ static void fill(struct blob *blob, size_t size)
 
 static void travels_whole(void **state)
 {
-	const size_t sizes[] = { 0, 1, 100000, BLOB_PART_MAX, blob_capacity() };
+	const size_t sizes[] = { 0, 1, 100000, BLOB_PART_MAX, blob_capacity(BLOB_PARTS) };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -55,14 +55,14 @@ static void travels_whole(void **state)
 		unsigned number;
 
 		fill(&whole, sizes[i]);
-		assert_int_equal(blob_split(&whole, parts, NULL), 0);
+		assert_int_equal(blob_split(&whole, parts, BLOB_PARTS, NULL), 0);
 		for (number = 0; number < BLOB_PARTS; number++) {
 			assert_true(parts[number].size <= BLOB_PART_MAX);
 			assert_int_equal(blob_check_part(parts[number].data, parts[number].size,
 							 number, NULL),
-					 0);
+					 BLOB_PARTS);
 		}
-		assert_int_equal(blob_join(parts, &again, NULL), 0);
+		assert_int_equal(blob_join(parts, BLOB_PARTS, &again, NULL), 0);
 		assert_int_equal(again.size, whole.size);
 		assert_true(whole.size == 0 || !memcmp(again.data, whole.data, whole.size));
 		free_parts(parts);
@@ -76,12 +76,38 @@ static void too_much_is_a_sentence(void **state)
 	struct blob whole = {}, parts[BLOB_PARTS] = {};
 	struct error *err = NULL;
 
-	fill(&whole, blob_capacity() + 1);
-	assert_int_equal(blob_split(&whole, parts, &err), -E2BIG);
+	fill(&whole, blob_capacity(BLOB_PARTS) + 1);
+	assert_int_equal(blob_split(&whole, parts, BLOB_PARTS, &err), -E2BIG);
 	assert_non_null(strstr(err->message, "less load"));
 	error_free(err);
 	free_parts(parts);
 	blob_free(&whole);
+}
+
+static void may_have_fewer_parts(void **state)
+{
+	unsigned count, number;
+
+	for (count = 1; count < BLOB_PARTS; count++) {
+		struct blob whole = {}, parts[BLOB_PARTS] = {}, again = {};
+
+		fill(&whole, blob_capacity(count) - count);
+		assert_int_equal(blob_split(&whole, parts, count, NULL), 0);
+		for (number = 0; number < count; number++)
+			assert_int_equal(blob_check_part(parts[number].data, parts[number].size,
+							 number, NULL),
+					 count);
+		assert_int_equal(parts[count].size, 0);
+		assert_int_equal(blob_join(parts, count, &again, NULL), 0);
+		assert_int_equal(again.size, whole.size);
+		assert_memory_equal(again.data, whole.data, whole.size);
+		/* One that does not say so is not believed. */
+		assert_int_equal(blob_check_part(parts[0].data, parts[0].size, count, NULL),
+				 -EINVAL);
+		free_parts(parts);
+		blob_free(&again);
+		blob_free(&whole);
+	}
 }
 
 /* Each bit of header and data that is turned over, and each length that is too short. */
@@ -91,7 +117,7 @@ static void damage_is_seen(void **state)
 	size_t i;
 
 	fill(&whole, 300);
-	assert_int_equal(blob_split(&whole, parts, NULL), 0);
+	assert_int_equal(blob_split(&whole, parts, BLOB_PARTS, NULL), 0);
 	for (i = 0; i < parts[0].size * 8; i++) {
 		parts[0].data[i / 8] ^= 1 << i % 8;
 		assert_int_equal(blob_check_part(parts[0].data, parts[0].size, 0, NULL), -EINVAL);
@@ -100,7 +126,7 @@ static void damage_is_seen(void **state)
 	for (i = 0; i < parts[0].size; i++)
 		assert_int_equal(blob_check_part(parts[0].data, i, 0, NULL), -EINVAL);
 	assert_int_equal(blob_check_part(parts[0].data, parts[0].size, 1, NULL), -EINVAL);
-	assert_int_equal(blob_check_part(parts[0].data, parts[0].size, 0, NULL), 0);
+	assert_int_equal(blob_check_part(parts[0].data, parts[0].size, 0, NULL), BLOB_PARTS);
 	free_parts(parts);
 	blob_free(&whole);
 }
@@ -110,7 +136,7 @@ static void other_versions_are_named(void **state)
 	struct blob whole = {}, parts[BLOB_PARTS] = {};
 	struct error *err = NULL;
 
-	assert_int_equal(blob_split(&whole, parts, NULL), 0);
+	assert_int_equal(blob_split(&whole, parts, BLOB_PARTS, NULL), 0);
 	parts[0].data[8]++; /* version */
 	assert_int_equal(blob_check_part(parts[0].data, parts[0].size, 0, &err), -EINVAL);
 	assert_non_null(strstr(err->message, "same version on both hosts"));
@@ -127,12 +153,12 @@ static void parts_of_two_states_do_not_mix(void **state)
 	fill(&one, 1000);
 	fill(&other, 1000);
 	other.data[0]++;
-	assert_int_equal(blob_split(&one, parts, NULL), 0);
-	assert_int_equal(blob_split(&other, others, NULL), 0);
+	assert_int_equal(blob_split(&one, parts, BLOB_PARTS, NULL), 0);
+	assert_int_equal(blob_split(&other, others, BLOB_PARTS, NULL), 0);
 	blob_free(&parts[5]);
 	parts[5] = others[5];
 	others[5] = (struct blob){};
-	assert_int_equal(blob_join(parts, &whole, NULL), -EINVAL);
+	assert_int_equal(blob_join(parts, BLOB_PARTS, &whole, NULL), -EINVAL);
 	blob_free(&whole);
 	free_parts(parts);
 	free_parts(others);
@@ -264,6 +290,7 @@ int main(void)
 		cmocka_unit_test(checksum_is_the_standard_one),
 		cmocka_unit_test(checksum_is_the_same_everywhere),
 		cmocka_unit_test(travels_whole),
+		cmocka_unit_test(may_have_fewer_parts),
 		cmocka_unit_test(too_much_is_a_sentence),
 		cmocka_unit_test(damage_is_seen),
 		cmocka_unit_test(other_versions_are_named),

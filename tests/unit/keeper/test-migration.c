@@ -53,9 +53,10 @@ static void start(void *opaque, enum migration_action action, uint64_t since)
 	static const char *const words[] = {
 		[MIGRATION_ASK_QEMU] = "ask",	    [MIGRATION_READ_PCI] = "pci",
 		[MIGRATION_MESSAGE_MODE_ON] = "on", [MIGRATION_MESSAGE_MODE_OFF] = "off",
-		[MIGRATION_FREEZE] = "freeze",	    [MIGRATION_COLLECT] = "collect",
-		[MIGRATION_THAW] = "thaw",	    [MIGRATION_ADOPT] = "adopt",
-		[MIGRATION_REPLAY] = "replay",	    [MIGRATION_ABANDON] = "abandon",
+		[MIGRATION_COUNT_IDS] = "count",    [MIGRATION_FREEZE] = "freeze",
+		[MIGRATION_COLLECT] = "collect",    [MIGRATION_THAW] = "thaw",
+		[MIGRATION_ADOPT] = "adopt",	    [MIGRATION_REPLAY] = "replay",
+		[MIGRATION_ABANDON] = "abandon",
 	};
 
 	tell(words[action]);
@@ -128,13 +129,13 @@ static struct vmstate_call *read_id(unsigned number)
 	return &calls[number];
 }
 
-static void give_parts(void)
+static void give_parts(unsigned count)
 {
 	struct blob whole = {}, parts[BLOB_PARTS] = {};
 
 	blob_append(&whole, "state", 5);
-	assert_int_equal(blob_split(&whole, parts, NULL), 0);
-	migration_set_parts(migration, parts);
+	assert_int_equal(blob_split(&whole, parts, count, NULL), 0);
+	migration_set_parts(migration, parts, count);
 	blob_free(&whole);
 }
 
@@ -192,9 +193,11 @@ static void copy_memory(void)
 	done(MIGRATION_ASK_QEMU);
 	done(MIGRATION_MESSAGE_MODE_ON);
 	done(MIGRATION_READ_PCI);
+	assert_string_equal(news(), "count");
 	status("active");
 	assert_string_equal(migration_state_name(migration), "active");
 	permit(NULL);
+	done(MIGRATION_COUNT_IDS);
 	assert_string_equal(news(), "");
 }
 
@@ -210,7 +213,7 @@ static void stop_and_save(void)
 	done(MIGRATION_FREEZE);
 	assert_string_equal(news(), "collect");
 	assert_true(migration_is_frozen(migration));
-	give_parts();
+	give_parts(BLOB_PARTS);
 	done(MIGRATION_COLLECT);
 	assert_string_equal(news(), "unlock yes");
 	assert_string_equal(migration_state_name(migration), "frozen");
@@ -244,6 +247,19 @@ static void saves_what_was_collected(void **state)
 	assert_string_equal(migration_state_name(migration), "completed");
 	assert_string_equal(news(), "");
 	assert_true(migration_is_frozen(migration));
+}
+
+static void saves_as_many_parts_as_there_are(void **state)
+{
+	const void *data;
+	size_t size;
+
+	copy_memory();
+	stop_and_save();
+	give_parts(2);
+	assert_int_equal(migration_save(migration, 1, &data, &size), 0);
+	assert_true(size > 0);
+	assert_true(migration_save(migration, 2, &data, &size) < 0);
 }
 
 static const char *why_it_stands_still(void)
@@ -418,7 +434,7 @@ static void a_late_collection_is_dropped(void **state)
 	elapse(migration->limit);
 	elapse(migration->limit);
 	news();
-	give_parts();
+	give_parts(BLOB_PARTS);
 	done(MIGRATION_COLLECT);
 	assert_string_equal(news(), "off");
 	assert_false(saves());
@@ -476,11 +492,27 @@ static void reads_again_with_each_pass(void **state)
 	assert_string_equal(news(), "");
 	copy_memory();
 	event("MIGRATION_PASS");
-	assert_string_equal(news(), "pci");
+	assert_string_equal(news(), "pci count");
 	done(MIGRATION_READ_PCI);
+	done(MIGRATION_COUNT_IDS);
 	stop_and_save();
 	event("MIGRATION_PASS");
 	assert_string_equal(news(), "");
+}
+
+/* Before that what the state will take cannot be known, and afterwards QEMU takes no list. */
+static void counts_ids_in_message_mode(void **state)
+{
+	status("setup");
+	assert_string_equal(news(), "ask on pci");
+	event("MIGRATION_PASS");
+	assert_string_equal(news(), "pci");
+	done(MIGRATION_ASK_QEMU);
+	permit(NULL);
+	read_id(0);
+	assert_string_equal(news(), "");
+	done(MIGRATION_MESSAGE_MODE_ON);
+	assert_string_equal(news(), "freeze");
 }
 
 /* virsh suspend and resume in mid-copy. */
@@ -585,13 +617,13 @@ static void message_mode_counts_from_the_event(void **state)
 /*
  * Incoming
  */
-static void load(unsigned number, bool last)
+static void load_of(unsigned count, unsigned number, bool last)
 {
 	struct blob whole = {}, parts[BLOB_PARTS] = {};
 	unsigned i;
 
 	blob_append(&whole, "state", 5);
-	blob_split(&whole, parts, NULL);
+	blob_split(&whole, parts, count, NULL);
 	calls[number] = (struct vmstate_call){};
 	migration_load(migration, number, parts[number].data, parts[number].size, &calls[number]);
 	if (!last)
@@ -599,6 +631,11 @@ static void load(unsigned number, bool last)
 	for (i = 0; i < BLOB_PARTS; i++)
 		blob_free(&parts[i]);
 	blob_free(&whole);
+}
+
+static void load(unsigned number, bool last)
+{
+	load_of(BLOB_PARTS, number, last);
 }
 
 static void load_all(void)
@@ -610,6 +647,23 @@ static void load_all(void)
 		load(i, false);
 	news();
 	load(0, true);
+}
+
+/* As many as each of them says. */
+static void arrives_in_fewer_parts(void **state)
+{
+	load_of(2, 1, false);
+	news();
+	load_of(2, 0, true);
+	assert_string_equal(news(), "judge lock adopt");
+}
+
+static void parts_of_other_counts_do_not_mix(void **state)
+{
+	load_of(2, 1, false);
+	news();
+	load_of(1, 0, true);
+	assert_true(strstr(calls[0].error, "another time"));
 }
 
 static void arrives(void **state)
@@ -792,6 +846,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		OUTGOING(saves_what_was_collected),
+		OUTGOING(saves_as_many_parts_as_there_are),
 		OUTGOING(counts_how_long_the_guest_stands_still),
 		OUTGOING(refuses_what_was_not_announced),
 		OUTGOING(refuses_without_a_permit),
@@ -809,6 +864,7 @@ int main(void)
 		OUTGOING(goes_on_after_a_save),
 		OUTGOING(cancelled_while_copying),
 		OUTGOING(reads_again_with_each_pass),
+		OUTGOING(counts_ids_in_message_mode),
 		OUTGOING(resume_in_mid_copy_changes_nothing),
 		OUTGOING(stays_frozen_without_its_locks),
 		OUTGOING(thaws_until_it_works),
@@ -816,6 +872,8 @@ int main(void)
 		OUTGOING(a_new_one_that_ends_on_the_way_home_does_not_begin),
 		OUTGOING(message_mode_counts_from_the_event),
 		INCOMING(arrives),
+		INCOMING(arrives_in_fewer_parts),
+		INCOMING(parts_of_other_counts_do_not_mix),
 		INCOMING(waits_for_the_replay),
 		INCOMING(refuses_a_wrong_state),
 		INCOMING(refuses_a_damaged_part),
