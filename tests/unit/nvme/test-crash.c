@@ -524,7 +524,7 @@ static void completed(struct command *command, const struct machine_completion *
 		break;
 	case COPY:
 		model.lba_busy[command->source] = false;
-		/* fall through */
+		fallthrough;
 	case WRITE:
 	case FUSED_WRITE:
 	case ZEROES:
