@@ -427,7 +427,9 @@ struct nvme_identify_controller {
 	uint8_t apsta;
 	uint16_t wctemp;
 	uint16_t cctemp;
-	uint8_t reserved270[242];
+	uint8_t reserved270[50];
+	uint16_t kas; /* 0: no Keep Alive */
+	uint8_t reserved322[190];
 	uint8_t sqes;
 	uint8_t cqes;
 	uint16_t maxcmd;
@@ -468,6 +470,7 @@ _Static_assert(offsetof(struct nvme_identify_controller, psd) == 2048, "figure 2
 #define NVME_FRMW_SLOT1_READ_ONLY  (1u << 0)
 #define NVME_FRMW_SLOTS(n)	   ((n) << 1)
 #define NVME_ONCS_COMPARE	   (1u << 0)
+#define NVME_ONCS_UNCORRECTABLE	   (1u << 1)
 #define NVME_ONCS_DATASET	   (1u << 2)
 #define NVME_ONCS_WRITE_ZEROES	   (1u << 3)
 #define NVME_ONCS_SAVE_SELECT	   (1u << 4)

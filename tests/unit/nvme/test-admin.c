@@ -37,6 +37,8 @@ static void identify_controller(void **state)
 	assert_int_equal(id->sgls, 0x50001);
 	assert_int_equal(id->oacs, 1 << 8 | 1 << 1);
 	assert_int_equal(id->fuses, 1);
+	assert_int_equal(id->oncs & NVME_ONCS_UNCORRECTABLE, 0);
+	assert_int_equal(id->kas, 0);
 	assert_int_equal(id->acwu, 255);
 	assert_string_equal(id->subnqn, "nqn.2014-08.org.nvmexpress:uuid:"
 					"01020300-0000-0000-0000-000000000000");
