@@ -48,6 +48,7 @@ enum kind {
 	FUSED_WRITE,
 	MISFUSED_COMPARE, /* it finds a difference */
 	MISFUSED_WRITE,
+	FORMAT,
 	FLUSH,
 	ADMIN, /* no effect that the model follows */
 	DOORBELLS,
@@ -96,6 +97,8 @@ static struct model {
 	} q3;
 	uint32_t feature;
 	bool notices, must_tell, masked, last_look;
+	bool format_due; /* when no I/O is under way */
+	unsigned formats;
 	unsigned resizes, told, events;
 
 	/* Done again by the keeper when it was not to the end. */
@@ -418,6 +421,10 @@ static void submit_q3(void)
 	command = new_command(kind, 0);
 	if (!command)
 		return;
+	/* By message the controller does not do it: doorbell.c. */
+	if (model.by_message && (kind == CREATE_CQ3 || kind == CREATE_SQ3))
+		((uint32_t *)machine_at(model.machine,
+					model.doorbells))[kind == CREATE_CQ3 ? 7 : 6] = 0;
 	switch (kind) {
 	case CREATE_CQ3:
 		queue->head = 0;
@@ -444,6 +451,24 @@ static void submit_q3(void)
 			       ? (struct nvme_command){ .opcode = NVME_ADMIN_DELETE_CQ, .cdw10 = 3 }
 			       : machine_create_cq(3, ENTRIES, queue->cq, 3));
 	}
+}
+
+/* All of the disk, while nothing else is sent to it. */
+static void submit_format(void)
+{
+	struct command *command;
+
+	model.format_due = true;
+	for (unsigned i = 0; i < COMMANDS; i++)
+		if (model.commands[i].kind == FORMAT ||
+		    (model.commands[i].kind && model.commands[i].sqid))
+			return;
+	command = new_command(FORMAT, 0);
+	if (!command)
+		return;
+	model.format_due = false;
+	memset(model.lba_busy, true, sizeof(model.lba_busy));
+	submit(command, (struct nvme_command){ .opcode = NVME_ADMIN_FORMAT, .nsid = 1 });
 }
 
 static struct nvme_command feature(uint8_t opcode, uint8_t id, uint32_t value)
@@ -535,6 +560,13 @@ static void completed(struct command *command, const struct machine_completion *
 	case MISFUSED_WRITE:
 		assert_true(disk_holds(command->lba, model.lbas[command->lba]));
 		break;
+	case FORMAT:
+		model.formats++;
+		memset(model.lbas, 0, sizeof(model.lbas));
+		memset(model.lba_busy, 0, sizeof(model.lba_busy));
+		for (unsigned lba = 0; lba < LBAS; lba++)
+			assert_true(disk_holds(lba, 0));
+		break;
 	case EVENT:
 		assert_int_equal(completion->result & 7, NVME_EVENT_TYPE_NOTICE);
 		model.must_tell = false;
@@ -600,18 +632,26 @@ static void reap(unsigned cqid)
 	}
 }
 
-/* The controller is off: what was in flight is over, done or not. */
+/* Of what was in flight when the controller was turned off: it was done, or not. */
+static void settle(unsigned lba, uint32_t value)
+{
+	if (disk_holds(lba, model.lbas[lba]))
+		return;
+	assert_true(disk_holds(lba, value));
+	model.lbas[lba] = value;
+}
+
+/* The controller is off: what was in flight is over. */
 static void forget_all(void)
 {
 	for (unsigned i = 0; i < COMMANDS; i++) {
 		struct command *command = &model.commands[i];
 
-		if (((command->kind >= WRITE && command->kind <= COPY) ||
-		     command->kind == FUSED_WRITE) &&
-		    !disk_holds(command->lba, model.lbas[command->lba])) {
-			assert_true(disk_holds(command->lba, command->value));
-			model.lbas[command->lba] = command->value;
-		}
+		if ((command->kind >= WRITE && command->kind <= COPY) ||
+		    command->kind == FUSED_WRITE)
+			settle(command->lba, command->value);
+		for (unsigned lba = 0; command->kind == FORMAT && lba < LBAS; lba++)
+			settle(lba, 0);
 		if (command->kind)
 			give_back(command);
 	}
@@ -620,7 +660,7 @@ static void forget_all(void)
 	model.q3 = Q3_NONE;
 	model.feature = 0;
 	model.shadow = false;
-	model.notices = model.must_tell = model.masked = false;
+	model.notices = model.must_tell = model.masked = model.format_due = false;
 	model.told = model.resizes;
 	model.phase = OFF;
 }
@@ -716,6 +756,10 @@ static void act_running(void)
 
 	if (model.steps == STEPS)
 		return;
+	if (model.format_due) {
+		submit_format();
+		return;
+	}
 	model.steps++;
 	if (action < 60) {
 		submit_io();
@@ -731,6 +775,8 @@ static void act_running(void)
 	} else if (action < 94 && !model.freezing && !model.frozen) {
 		model.freezing = true;
 		nvme_controller_freeze(model.machine->ctrl, frozen, NULL);
+	} else if (action == 95 || action == 96) {
+		submit_format();
 	} else if (action == 97) {
 		function_level_reset();
 	} else if (action == 98) {
@@ -983,6 +1029,7 @@ static void at_every_point(unsigned seed, bool by_message)
 static void once(bool by_message)
 {
 	at_every_point(seeds[by_message], by_message);
+	assert_true(model.formats > 0);
 	for (unsigned seed = 1; seed <= more_seeds(); seed++)
 		at_every_point(seed, by_message);
 }
