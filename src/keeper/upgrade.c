@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -30,15 +33,26 @@
  *
  * The old controller may die by itself at any moment: then its successor is of the old version, and
  * the upgrade has failed.
+ *
+ * The installed programs are not known to work: one that does not answer in time is killed and the
+ * old one goes on at once, whether or not the kernel gets rid of it soon. What it was asked is
+ * answered when it is gone.
  */
 #define QUIET_RETRY_US 500
 #define QUIET_TRIES    400
+/* The guest does not notice the first, is frozen in the second, and in the third no register of its
+ * controllers is served. */
+#define START_LIMIT_US	   (5u * 1000000)
+#define JUDGE_LIMIT_US	   (2u * 1000000)
+#define CAN_ADOPT_LIMIT_MS 2000
 
 struct upgrade {
 	struct keeper *keeper;
 	struct control_request *request;
 	unsigned generation; /* of the one that is replaced */
 	unsigned judging;    /* answers that are still to come */
+	bool given_up;	     /* and nobody waits for them */
+	sd_event_source *limit;
 	struct error *err;
 	uint64_t frozen_at; /* 0: it is not */
 	sd_event_source *quiet_timer;
@@ -53,13 +67,19 @@ static bool is_the_old_one(const struct upgrade *upgrade)
 	       supervisor->state == CONTROLLER_RUNNING && !supervisor_lost(supervisor);
 }
 
+static void free_upgrade(struct upgrade *upgrade)
+{
+	error_free(upgrade->err);
+	sd_event_source_disable_unref(upgrade->quiet_timer);
+	sd_event_source_disable_unref(upgrade->limit);
+	free(upgrade);
+}
+
 static void fail(struct upgrade *upgrade, struct error *err)
 {
 	log_error("upgrade: %s", error_message(err));
 	control_request_fail(upgrade->request, err);
-	error_free(upgrade->err);
-	sd_event_source_disable_unref(upgrade->quiet_timer);
-	free(upgrade);
+	free_upgrade(upgrade);
 }
 
 static void on_thawed(void *opaque, struct json_object *result, const struct error *err)
@@ -69,17 +89,54 @@ static void on_thawed(void *opaque, struct json_object *result, const struct err
 		log_error("upgrade: the controller does not go on: %s", err->message);
 }
 
-static void give_up(struct upgrade *upgrade, const struct error *why)
+static void let_go_on(const struct upgrade *upgrade)
 {
 	struct supervisor *supervisor = &upgrade->keeper->supervisor;
-	struct error *err = NULL;
 
-	error_set(&err, why->code, "%s", why->message);
 	if (is_the_old_one(upgrade) && upgrade->frozen_at)
 		control_connection_call(supervisor->connection, "thaw", NULL, NULL, 0, on_thawed,
 					NULL);
 	supervisor_discard(supervisor);
+}
+
+static void give_up(struct upgrade *upgrade, const struct error *why)
+{
+	struct error *err = NULL;
+
+	error_set(&err, why->code, "%s", why->message);
+	let_go_on(upgrade);
 	fail(upgrade, err);
+}
+
+static int on_limit(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	struct upgrade *upgrade = opaque;
+	struct error *err = NULL;
+
+	error_set(&err, ETIMEDOUT,
+		  _("the installed controller does not answer; the old one goes on"));
+	log_error("upgrade: %s", error_message(err));
+	upgrade->given_up = true;
+	let_go_on(upgrade);
+	control_request_fail(upgrade->request, err);
+	return 0;
+}
+
+static void set_limit(struct upgrade *upgrade, uint64_t usec)
+{
+	upgrade->limit = sd_event_source_disable_unref(upgrade->limit);
+	if (sd_event_add_time_relative(upgrade->keeper->event, &upgrade->limit, CLOCK_MONOTONIC,
+				       usec, 0, on_limit, upgrade) < 0)
+		log_error("upgrade: no timer");
+}
+
+/* It was answered after all, or is gone. */
+static bool is_over(struct upgrade *upgrade)
+{
+	if (!upgrade->given_up)
+		return false;
+	free_upgrade(upgrade);
+	return true;
 }
 
 static void on_replaced(void *opaque, const struct error *why)
@@ -181,8 +238,9 @@ static void on_judged(void *opaque, struct json_object *result, const struct err
 	if (err && !upgrade->err)
 		error_set(&upgrade->err, err->code, _("the installed controller cannot go on: %s"),
 			  err->message);
-	if (--upgrade->judging)
+	if (--upgrade->judging || is_over(upgrade))
 		return;
+	upgrade->limit = sd_event_source_disable_unref(upgrade->limit);
 	if (!upgrade->err && (!is_the_old_one(upgrade) || !supervisor->candidate ||
 			      !supervisor->candidate->connection))
 		error_set(&upgrade->err, EAGAIN,
@@ -208,6 +266,7 @@ static void on_frozen(void *opaque, struct json_object *result, const struct err
 	}
 	/* One more, so that the last word is not said while the others are being asked. */
 	upgrade->judging = 1;
+	set_limit(upgrade, JUDGE_LIMIT_US);
 	for (device = upgrade->keeper->devices;
 	     device && supervisor->candidate && supervisor->candidate->connection;
 	     device = device->next) {
@@ -228,6 +287,9 @@ static void on_ready(void *opaque, struct json_object *result, const struct erro
 	_cleanup_error_ struct error *why = NULL;
 	struct json_object *arguments;
 
+	if (is_over(upgrade))
+		return;
+	upgrade->limit = sd_event_source_disable_unref(upgrade->limit);
 	if (err)
 		error_set(&why, err->code, _("the installed controller does not start: %s"),
 			  err->message);
@@ -244,19 +306,31 @@ static void on_ready(void *opaque, struct json_object *result, const struct erro
 				0, on_frozen, upgrade);
 }
 
+/* Its exit status; one that hangs is killed. */
+static int wait_for_exit(pid_t pid)
+{
+	_cleanup_close_ int pidfd = syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd end = { .fd = pidfd, .events = POLLIN };
+	int status = -1;
+
+	if (pidfd >= 0 && poll(&end, 1, CAN_ADOPT_LIMIT_MS) == 0)
+		kill(pid, SIGKILL);
+	return waitpid(pid, &status, 0) < 0 ? -1 : status;
+}
+
 /* Does the installed keeper know what this one would hand it? */
 static int ask_installed(const struct keeper *keeper, struct error **errp)
 {
 	char option[32];
 	const char *const arguments[] = { keeper->program, option, NULL };
-	int status = -1, r;
 	pid_t pid;
+	int r;
 
 	snprintf(option, sizeof(option), "--can-adopt=%u", CARRY_VERSION);
 	r = posix_spawn(&pid, keeper->program, NULL, NULL, (char *const *)arguments, environ);
 	if (r)
 		return error_set_errno(errp, r, _("cannot run %s"), keeper->program);
-	if (waitpid(pid, &status, 0) < 0 || status)
+	if (wait_for_exit(pid))
 		return error_set(errp, EOPNOTSUPP,
 				 _("the installed virtnvme-keeper cannot go on where this one "
 				   "stops (state version %u)"),
@@ -291,6 +365,7 @@ void upgrade_start(struct keeper *keeper, struct control_request *request)
 		fail(upgrade, err);
 		return;
 	}
+	set_limit(upgrade, START_LIMIT_US);
 	control_connection_call(keeper->supervisor.candidate->connection, "counters", NULL, NULL, 0,
 				on_ready, upgrade);
 }

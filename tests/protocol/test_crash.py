@@ -596,10 +596,17 @@ def test_an_upgrade_that_cannot_be(installed):
     old = installed.path('old')
     with open(old, 'w') as f:
         f.write(OLD)
+    # At its start, and with the guest waiting.
+    hangs, deaf = installed.path('hangs'), installed.path('deaf')
+    with open(hangs, 'w') as f:
+        f.write('#!/bin/sh\nexec sleep 1000\n')
+    with open(deaf, 'w') as f:
+        f.write(OLD.replace("        answer = {'id': request['id'], 'error'", "        continue\n        answer = {'id': request['id'], 'error'"))
     with load(driver) as rounds:
-        for program, path, sentence in (('controller', old, 'version 7 is unknown here'), ('controller', '/bin/false', 'does not start'),
+        for program, path, sentence in (('controller', hangs, 'does not answer'), ('controller', deaf, 'does not answer'),
+                                        ('controller', old, 'version 7 is unknown here'), ('controller', '/bin/false', 'does not start'),
                                         ('controller', None, 'controller'), ('keeper', '/bin/false', 'cannot go on where'),
-                                        ('keeper', None, 'cannot run')):
+                                        ('keeper', hangs, 'cannot go on where'), ('keeper', None, 'cannot run')):
             if path:
                 installed.install(program, path)
             else:
