@@ -80,6 +80,20 @@ static void check_daemon(struct check *check)
 			     _("virtnvmed has no connection to libvirt; start it"));
 }
 
+static void check_migration(struct check *check)
+{
+	_cleanup_json_ struct json_object *status = NULL;
+	const char *problem;
+
+	if (client_call("host-status", NULL, CLIENT_TIMEOUT_MS, &status, NULL) < 0) {
+		check_result(check, CHECK_WARN, _("virtnvmed does not say; start it"));
+		return;
+	}
+	problem = json_string_or(status, "migration_problem", NULL);
+	if (problem)
+		check_result(check, CHECK_WARN, problem);
+}
+
 #define HOOK VIRTNVME_HOOK_DIR "/50-virtnvme"
 
 static void check_hook(struct check *check)
@@ -189,6 +203,7 @@ static const struct {
 	{ N_("QEMU unplugs MSI-X devices safely"), check_unplug },
 	{ N_("hugepages are reserved"), check_hugepages },
 	{ N_("virtnvmed runs and is connected to libvirt"), check_daemon },
+	{ N_("libvirt can migrate guests of this QEMU"), check_migration },
 	{ N_("libvirt's hook is installed"), check_hook },
 	{ N_("libvirt has seen the hook"), check_hook_seen },
 	{ N_("the controllers' user exists"), check_user },

@@ -31,4 +31,12 @@ typedef void (*migration_rule_fn)(void *opaque, const char *rule, const char *su
 void migration_rules_judge(enum migration_operation operation, const struct domain_xml_info *info,
 			   const struct metadata *metadata, migration_rule_fn visit, void *opaque);
 
+/**
+ * migration_rules_versions() - can this libvirt migrate and save guests of this QEMU at all?
+ * @libvirt, @qemu: as libvirt counts: 11003000 is 11.3.0
+ *
+ * Return: NULL, or a sentence why not. Debian has mended its 11.3, which cannot be told from others.
+ */
+const char *migration_rules_versions(unsigned long libvirt, unsigned long qemu);
+
 #endif

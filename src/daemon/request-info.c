@@ -9,6 +9,7 @@
 #include "daemon/keeper.h"
 #include "daemon/libvirt.h"
 #include "daemon/live.h"
+#include "daemon/migration-rules.h"
 #include "daemon/request.h"
 #include "daemon/requests.h"
 #include "daemon/volumes.h"
@@ -263,7 +264,7 @@ int request_host_status(struct json_object *arguments, struct json_object **ret_
 {
 	_cleanup_connection_ virConnectPtr conn = libvirt_connection(NULL);
 	struct json_object *libvirt = json_object_new_object();
-	unsigned long version;
+	unsigned long version, emulator;
 	char text[32];
 	int n;
 
@@ -276,6 +277,9 @@ int request_host_status(struct json_object *arguments, struct json_object **ret_
 		snprintf(text, sizeof(text), "%lu.%lu.%lu", version / 1000000,
 			 version / 1000 % 1000, version % 1000);
 		json_add_string(libvirt, "version", text);
+		if (virConnectGetVersion(conn, &emulator) == 0)
+			json_add_string(*ret_result, "migration_problem",
+					migration_rules_versions(version, emulator));
 	}
 	n = virConnectNumOfDomains(conn);
 	json_add_u64(*ret_result, "domains", MAX(n, 0));

@@ -15,6 +15,7 @@
 #include "daemon/requests.h"
 #include "daemon/volumes.h"
 #include "domain-xml/rewrite.h"
+#include "qmp/device.h"
 #include "qmp/object.h"
 
 static void add_check(struct json_object *list, const char *what, const char *verdict,
@@ -65,6 +66,24 @@ static void check_vmstate(struct json_object *list, virDomainPtr dom)
 	else if (r == 0)
 		why = _("it has no dbus-vmstate object of ours; start the domain again");
 	add_check(list, _("QEMU carries the state of the disks"), why ? "fail" : "pass", why);
+}
+
+/* A QEMU that runs may be older than the one that is installed. */
+static void check_versions(struct json_object *list, const struct request_domain *target)
+{
+	struct qmp_transport qmp = monitor_transport(target->dom);
+	unsigned long libvirt = 0, installed = 0;
+	struct qmp_version running;
+	const char *why = NULL;
+
+	if (virConnectGetLibVersion(target->conn, &libvirt) == 0 &&
+	    virConnectGetVersion(target->conn, &installed) == 0) {
+		if (target->active && qmp_query_version(&qmp, &running, NULL) == 0)
+			installed =
+				running.major * 1000000ul + running.minor * 1000ul + running.micro;
+		why = migration_rules_versions(libvirt, installed);
+	}
+	add_check(list, _("libvirt can migrate guests of this QEMU"), why ? "fail" : "pass", why);
 }
 
 static void check_attached(struct json_object *list, const struct metadata *metadata)
@@ -178,6 +197,7 @@ int request_migrate_check(struct json_object *arguments, struct json_object **re
 	if (!metadata->controller_count)
 		return error_set(errp, ENOENT, _("the domain has no NVMe disks of ours"));
 	check_running(list, &target, metadata);
+	check_versions(list, &target);
 	migration_rules_judge(MIGRATION_LIVE, info, metadata, on_rule, list);
 	describe(*ret_result, &target, info, metadata);
 	return 0;

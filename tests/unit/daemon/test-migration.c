@@ -157,6 +157,15 @@ static void takes_what_the_guest_had(void **state)
 	assert_int_equal(metadata_disk(metadata, 0, 9)->capacity, 2 * MiB);
 }
 
+static void knows_a_libvirt_that_is_too_old_for_the_emulator(void **state)
+{
+	assert_non_null(migration_rules_versions(9000000, 11001003));
+	assert_non_null(migration_rules_versions(11002000, 11001000));
+	assert_null(migration_rules_versions(11003000, 11001003));
+	assert_null(migration_rules_versions(12008000, 11001002));
+	assert_null(migration_rules_versions(9000000, 10001000));
+}
+
 static void an_arrival_is_expected_once(void **state)
 {
 	_cleanup_domain_ struct domain *domain = domain_get("11111111-2222-3333-4444-555555555555");
@@ -177,6 +186,7 @@ int main(void)
 		cmocka_unit_test(does_not_judge_what_is_not_in_the_guest),
 		cmocka_unit_test(knows_migrations_from_snapshots),
 		cmocka_unit_test(takes_what_the_guest_had),
+		cmocka_unit_test(knows_a_libvirt_that_is_too_old_for_the_emulator),
 		cmocka_unit_test(an_arrival_is_expected_once),
 	};
 
