@@ -4,8 +4,9 @@
 #include "tests/unit/test.h"
 
 /*
- * What a guest may do to the controller: any commands with any PRPs and PRP lists, any register
- * writes, at any moment, while its memory comes and goes.
+ * What a guest may do to the controller: any commands with any PRPs, SGLs and lists of them, any
+ * register writes, at any moment, while its memory comes and goes, a migration freezes and thaws, and
+ * the storage fails.
  *
  * The input is a sequence of steps: a byte that chooses one, and its operands. Addresses are taken
  * as offsets into guest memory unless their highest bit is set, so that mutations mostly hit it. The
@@ -38,6 +39,7 @@ struct fuzz {
 	struct machine_disk *disks[2];
 	uint64_t allocated; /* by the fixed part */
 	unsigned resets;    /* that have not ended */
+	bool freezing;
 };
 
 /* Beyond the input's end there are zeroes. */
@@ -92,6 +94,11 @@ static void detached(void *opaque)
 {
 }
 
+static void frozen(void *opaque)
+{
+	((struct fuzz *)opaque)->freezing = false;
+}
+
 static void swallow_completions(struct machine *machine)
 {
 	struct machine_completion completion;
@@ -110,6 +117,16 @@ static void release_all(struct fuzz *fuzz)
 	}
 }
 
+static void attach(struct fuzz *fuzz)
+{
+	const struct nvme_namespace_config config = { .nsid = 2, .error_policy = NVME_ERROR_STOP };
+
+	machine_attach(fuzz->machine, 1, fuzz->disks[0]);
+	assert_int_equal(nvme_controller_attach(fuzz->machine->ctrl, &config,
+						(struct block *)fuzz->disks[1], NULL),
+			 0);
+}
+
 static void set_up(struct fuzz *fuzz)
 {
 	struct machine *machine = fuzz->machine;
@@ -121,11 +138,23 @@ static void set_up(struct fuzz *fuzz)
 	machine->allocated = MACHINE_MEMORY;
 }
 
+/* A freeze is waited for, as long as it may take. */
+static void thaw(struct fuzz *fuzz)
+{
+	if (fuzz->freezing) {
+		release_all(fuzz);
+		machine_run(fuzz->machine);
+		assert_false(fuzz->freezing);
+	}
+	nvme_controller_thaw(fuzz->machine->ctrl);
+}
+
 /* Everything ends, whatever has been done to it. */
 static void reset(struct fuzz *fuzz)
 {
 	struct machine *machine = fuzz->machine;
 
+	thaw(fuzz);
 	fuzz->resets = 1;
 	nvme_controller_reset(machine->ctrl, reset_done, fuzz);
 	machine_run(machine);
@@ -180,6 +209,18 @@ static void change_machine(struct fuzz *fuzz, struct input *input)
 	case 9:
 		reset(fuzz);
 		set_up(fuzz);
+		break;
+	case 10:
+		if (!nvme_controller_is_frozen(machine->ctrl)) {
+			fuzz->freezing = true;
+			nvme_controller_freeze(machine->ctrl, frozen, fuzz);
+		}
+		break;
+	case 11:
+		thaw(fuzz);
+		break;
+	case 12:
+		nvme_controller_retry(machine->ctrl, choice & 16);
 		break;
 	}
 	machine->host.map_generation++;
@@ -265,8 +306,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; i < ARRAY_SIZE(fuzz.disks); i++)
 		fuzz.disks[i] = machine_disk_new(MiB);
 	fuzz.disks[1]->info.memory_alignment = 512;
-	machine_attach(fuzz.machine, 1, fuzz.disks[0]);
-	machine_attach(fuzz.machine, 2, fuzz.disks[1]);
+	attach(&fuzz);
 	/* The rings are put where the input's small addresses do not reach them by chance. */
 	fuzz.machine->allocated = fuzz.allocated = MACHINE_MEMORY / 2;
 	set_up(&fuzz);
