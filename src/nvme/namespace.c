@@ -319,8 +319,11 @@ int nvme_controller_set_limits(struct nvme_controller *ctrl, uint32_t nsid,
 	if (!ns)
 		return -ENOENT;
 	nvme_throttle_set(&ns->throttle, limits);
-	for (unsigned i = 0; i < ctrl->host->workers; i++)
+	for (unsigned i = 0; i < ctrl->host->workers; i++) {
+		memset(ns->shares[i].taken, 0, sizeof(ns->shares[i].taken));
+		memset(ns->shares[i].contends_until, 0, sizeof(ns->shares[i].contends_until));
 		nvme_throttle_hurry(ctrl->workers[i]);
+	}
 	nvme_controller_wake(ctrl);
 	return 0;
 }

@@ -37,6 +37,7 @@ struct nvme_namespace_share {
 	unsigned executing; /* of these, what may be at the image now */
 	bool leaving;
 	uint64_t blocked[2]; /* reads, writes: in this round of the worker's, see throttle.h */
+	uint64_t taken[2], contends_from[2], contends_until[2]; /* by class, see throttle.h */
 	struct nvme_host_call call;
 
 	/* See fused.c. */

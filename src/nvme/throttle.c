@@ -13,6 +13,16 @@
 /* Looks at who waits are at least so far apart. */
 #define QUANTUM_NS 500000ULL
 
+/* Of two workers that contend one may have taken so much more; a round's worth of commands is not cut
+ * into pieces. */
+#define SLACK_NS (QUANTUM_NS / 2)
+
+/* So late may a worker come to look: what a busy host makes of a timer. */
+#define GRACE_NS (20 * 1000000ULL)
+
+/* So much may one that begins to contend have to catch up. */
+#define CREDIT_NS DEPTH_NS
+
 /* Some years: keeps sums of times far from their end. */
 #define LONGEST_NS (1ULL << 57)
 
@@ -21,6 +31,8 @@ void nvme_throttle_set(struct nvme_throttle *throttle, const struct nvme_limits 
 	*throttle = (struct nvme_throttle){ .limits = *limits };
 	for (unsigned i = 0; i < NVME_LIMITS; i++)
 		throttle->on |= limits->limit[i].rate != 0;
+	throttle->total = limits->limit[NVME_LIMIT_TOTAL_BYTES].rate ||
+			  limits->limit[NVME_LIMIT_TOTAL_COMMANDS].rate;
 }
 
 static uint64_t time_for(uint64_t amount, uint64_t rate)
@@ -153,22 +165,83 @@ static bool is_free(const struct nvme_request *request)
 	       request->command.opcode == NVME_IO_FLUSH || share_of(request)->leaving;
 }
 
+/* Of the limit that it takes the most of. */
+static uint64_t time_of(const struct nvme_throttle *throttle, bool write, uint64_t bytes)
+{
+	uint64_t longest = 0;
+
+	for (unsigned i = 0; i < NVME_LIMITS; i++) {
+		uint64_t rate = throttle->limits.limit[i].rate;
+
+		if (rate && applies(i, write))
+			longest = MAX(longest, time_for(is_of_bytes(i) ? bytes : 1, rate));
+	}
+	return longest;
+}
+
+static unsigned class_of(const struct nvme_request *request)
+{
+	return request->ns->throttle.total ? 0 : is_write(request);
+}
+
+/* Is it the turn of another worker, who contends and has taken less? */
+static bool is_anothers_turn(const struct nvme_request *request, uint64_t now)
+{
+	const struct nvme_namespace_share *own = share_of(request), *share;
+	unsigned class = class_of(request);
+	unsigned count = request->worker->ctrl->host->workers;
+
+	for (share = request->ns->shares; share < request->ns->shares + count; share++)
+		if (share != own && READ_ONCE(share->contends_from[class]) <= now &&
+		    READ_ONCE(share->contends_until[class]) > now &&
+		    READ_ONCE(share->taken[class]) + SLACK_NS < own->taken[class])
+			return true;
+	return false;
+}
+
+/* It may go when it has waited for so long, if it is its turn, and will look then or a little later. */
+static void contend(struct nvme_request *request, uint64_t wait, uint64_t now)
+{
+	struct nvme_namespace_share *own = share_of(request), *share;
+	unsigned class = class_of(request);
+	unsigned count = request->worker->ctrl->host->workers;
+	uint64_t most = 0;
+
+	if (own->contends_until[class] <= now) {
+		for (share = request->ns->shares; share < request->ns->shares + count; share++)
+			most = MAX(most, READ_ONCE(share->taken[class]));
+		if (most > CREDIT_NS && own->taken[class] < most - CREDIT_NS)
+			WRITE_ONCE(own->taken[class], most - CREDIT_NS);
+	}
+	WRITE_ONCE(own->contends_from[class], now + wait);
+	WRITE_ONCE(own->contends_until[class], now + MAX(wait, QUANTUM_NS) + GRACE_NS);
+}
+
 /* Return: it goes. */
 static bool try(struct nvme_request *request, uint64_t now)
 {
 	struct nvme_worker *worker = request->worker;
-	uint64_t *blocked = &share_of(request)->blocked[is_write(request)];
-	uint64_t wait;
+	struct nvme_namespace_share *share = share_of(request);
+	uint64_t *blocked = &share->blocked[is_write(request)];
+	bool write = is_write(request);
+	uint64_t bytes = bytes_of(request), wait = 0;
+	bool goes;
 
 	if (is_free(request))
 		return true;
 	if (*blocked == worker->throttle_round)
 		return false;
-	wait = nvme_throttle_take(&request->ns->throttle, is_write(request), bytes_of(request),
-				  now);
-	if (!wait)
+	goes = !is_anothers_turn(request, now);
+	if (goes)
+		wait = nvme_throttle_take(&request->ns->throttle, write, bytes, now);
+	if (goes && !wait) {
+		uint64_t *taken = &share->taken[class_of(request)];
+
+		WRITE_ONCE(*taken, *taken + time_of(&request->ns->throttle, write, bytes));
 		return true;
+	}
 	*blocked = worker->throttle_round;
+	contend(request, wait, now);
 	worker->throttle_due = MIN(worker->throttle_due, now + MAX(wait, QUANTUM_NS));
 	return false;
 }

@@ -25,6 +25,14 @@ struct nvme_worker;
  * All workers pour into the same buckets. They are atomic one by one but not together: what several
  * workers decide at the same moment may exceed a limit by a command each, and is paid back after.
  *
+ * Workers that want more than there is get the same. Who comes first would get all: one that is awake
+ * finds out earlier that a bucket is not full any more than one that a timer wakes. So each counts
+ * what it has *taken*, in time at the rate of the limit that takes longest, and lets those go first
+ * that contend and have taken less. A worker contends from when a command of its could go until
+ * shortly after it wanted to look again; one that does not come then has no claim, and one
+ * that begins to contend has not more than a little to catch up. With a limit on the total reads and
+ * writes are one class, else two.
+ *
  * Who waits is looked at when the first of them may go, but not more often than each 500
  * microseconds. In a direction of which one waits, later ones wait behind it.
  */
@@ -36,6 +44,7 @@ struct nvme_bucket {
 
 struct nvme_throttle {
 	bool on;
+	bool total; /* reads and writes have a limit together */
 	struct nvme_limits limits;
 	struct nvme_bucket buckets[NVME_LIMITS];
 };

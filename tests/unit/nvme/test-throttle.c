@@ -383,13 +383,148 @@ static void who_waited_for_the_namespace_waits_here(void **state)
 	assert_true(answered(machine, 1, cids[1], 0));
 }
 
+/*
+ * Two workers. The first is awake and looks each microsecond or so, the second is woken by a timer,
+ * which is late.
+ */
+struct contest {
+	bool write[2];
+	unsigned commands[2]; /* at work or waiting, of each */
+	unsigned done[2];
+};
+
+static void take_and_submit(struct machine *machine, struct contest *contest, unsigned worker)
+{
+	struct machine_completion completion;
+	unsigned id = worker + 1;
+
+	for (; machine_take(machine, id, &completion); contest->commands[worker]--) {
+		assert_status(completion, 0);
+		contest->done[worker]++;
+	}
+	for (; contest->commands[worker] < 8; contest->commands[worker]++)
+		machine_submit(machine, id,
+			       machine_rw(contest->write[worker] ? NVME_IO_WRITE : NVME_IO_READ, 0,
+					  8 << worker, MACHINE_BASE + MACHINE_MEMORY / 2,
+					  worker ? MACHINE_BASE + MACHINE_MEMORY / 2 + 4096 : 0));
+}
+
+static void contend(struct machine *machine, struct contest *contest, uint64_t step, uint64_t time)
+{
+	uint64_t end = now + time, wakes = 0;
+
+	while (now < end) {
+		take_and_submit(machine, contest, 0);
+		while (machine_run_worker(machine, 0))
+			;
+		if (now >= wakes) {
+			int64_t wait;
+
+			take_and_submit(machine, contest, 1);
+			while (machine_run_worker(machine, 1))
+				;
+			wait = nvme_worker_wait(machine->workers[1]);
+			wakes = now + (wait < 0 ? 0 : (uint64_t)wait) + 70000;
+		}
+		now += step;
+	}
+}
+
+static void set_limit(struct machine *machine, enum nvme_limit limit, uint64_t rate, uint64_t max)
+{
+	struct nvme_limits limits = { 0 };
+
+	limits.limit[limit].rate = rate;
+	limits.limit[limit].max = max;
+	assert_int_equal(nvme_controller_set_limits(machine->ctrl, 1, &limits), 0);
+}
+
+/* What each of them gets: half of it, whatever the rate, and no more than there is in all. */
+static void workers_share_fairly(void **state)
+{
+	struct machine *machine = *state;
+	static const struct {
+		enum nvme_limit limit;
+		uint64_t rate, step, time, max;
+		bool write[2];
+	} rounds[] = {
+		{ NVME_LIMIT_TOTAL_COMMANDS, 100, 20000, 4 * SECOND, 0, { false, true } },
+		{ NVME_LIMIT_READ_COMMANDS, 3000, 5000, SECOND, 0, { false, false } },
+		{ NVME_LIMIT_WRITE_COMMANDS, 10, 50000, 20 * SECOND, 0, { true, true } },
+		{ NVME_LIMIT_READ_COMMANDS, 500, 10000, 2 * SECOND, 1000, { false, false } },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rounds); i++) {
+		struct contest contest = { .write = { rounds[i].write[0], rounds[i].write[1] } };
+		uint64_t fair = rounds[i].rate * (rounds[i].time / SECOND);
+
+		set_limit(machine, rounds[i].limit, rounds[i].rate, rounds[i].max);
+		contend(machine, &contest, rounds[i].step, rounds[i].max ? 3 * SECOND : SECOND);
+		contest.done[0] = contest.done[1] = 0;
+		contend(machine, &contest, rounds[i].step, rounds[i].time);
+		print_message("limit %u of %llu: %u and %u\n", rounds[i].limit,
+			      (unsigned long long)rounds[i].rate, contest.done[0], contest.done[1]);
+		assert_in_range(contest.done[0] + contest.done[1], fair - fair / 50 - 2,
+				fair + fair / 50 + 2);
+		assert_in_range(contest.done[0], fair * 45 / 100, fair * 55 / 100);
+		set_limit(machine, rounds[i].limit, 0, 0);
+		machine_run(machine);
+		for (unsigned id = 1; id <= 2; id++)
+			while (machine_take(machine, id, &(struct machine_completion){}))
+				;
+	}
+}
+
+/* Of bytes each gets half, though the second asks for twice as many with each command. */
+static void fairly_of_bytes(void **state)
+{
+	struct machine *machine = *state;
+	struct contest contest = { 0 };
+
+	set_limit(machine, NVME_LIMIT_TOTAL_BYTES, MiB, 0);
+	contend(machine, &contest, 10000, SECOND);
+	contest.done[0] = contest.done[1] = 0;
+	contend(machine, &contest, 10000, 4 * SECOND);
+	assert_in_range(contest.done[0] + 2 * contest.done[1], 1010, 1040);
+	assert_in_range(contest.done[0], 470, 550);
+}
+
+/* One that has been alone does not pay for it, and one that stops is not waited for. */
+static void nobody_pays_for_what_was_free(void **state)
+{
+	struct machine *machine = *state;
+	struct contest contest = { 0 };
+
+	set_limit(machine, NVME_LIMIT_READ_COMMANDS, 1000, 0);
+	contest.commands[1] = 8;
+	contend(machine, &contest, 10000, 3 * SECOND);
+	assert_in_range(contest.done[0], 2990, 3110);
+	assert_int_equal(contest.done[1], 0);
+	contest.commands[1] = contest.done[0] = 0;
+	contend(machine, &contest, 10000, SECOND);
+	assert_in_range(contest.done[0], 380, 520);
+	assert_in_range(contest.done[0] + contest.done[1], 980, 1020);
+	/* It is waited for no longer when it has nothing more. */
+	contest.done[0] = 0;
+	contest.commands[1] += 1000;
+	contend(machine, &contest, 10000, SECOND);
+	assert_in_range(contest.done[0], 960, 1020);
+}
+
+static int setup_two(void **state)
+{
+	now = 100 * SECOND;
+	return machine_setup_two_workers(state);
+}
+
 static int setup(void **state)
 {
 	now = 100 * SECOND;
 	return machine_setup(state);
 }
 
-#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, machine_teardown)
+#define TEST(test)     cmocka_unit_test_setup_teardown(test, setup, machine_teardown)
+#define TEST_TWO(test) cmocka_unit_test_setup_teardown(test, setup_two, machine_teardown)
 
 int main(void)
 {
@@ -410,6 +545,9 @@ int main(void)
 		TEST(a_freeze_does_not_wait_for_them),
 		TEST(a_successor_executes_them),
 		TEST(who_waited_for_the_namespace_waits_here),
+		TEST_TWO(workers_share_fairly),
+		TEST_TWO(fairly_of_bytes),
+		TEST_TWO(nobody_pays_for_what_was_free),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
