@@ -2,7 +2,7 @@
 #include "controller/device.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <linux/pci_regs.h>
 #include <poll.h>
 
@@ -35,6 +35,9 @@
 
 /* The largest logical block: one is left. */
 #define LIMIT_MIN 4096
+
+/* So many batches of messages, doorbells above all, may have come before a freeze was asked for. */
+#define FREEZE_BATCHES 64
 
 struct device_namespace {
 	struct device *device;
@@ -504,21 +507,25 @@ uint64_t device_overlay_bound(const struct device *device)
 	return overlay_bound(&device->message_mode, device->ctrl);
 }
 
-/* What the client has said, or the keeper has repeated: above all its memory. */
-static void handle_what_is_there(struct device *device)
+/* What the client has sent, or the keeper repeated, before we were asked. A client can go on
+ * sending: @batches at most. */
+static void process_messages(struct device *device, unsigned batches)
 {
-	struct pollfd wait = { .events = POLLIN };
+	while (device->server && !device->gone && batches--) {
+		struct pollfd wait = { .fd = vfio_user_server_fd(device->server),
+				       .events = POLLIN };
 
-	while (device->server && !device->gone) {
-		wait.fd = vfio_user_server_fd(device->server);
-		if (poll(&wait, 1, 0) <= 0 || vfio_user_server_process(device->server) < 0)
+		if (poll(&wait, 1, 0) <= 0)
 			return;
+		/* A lost connection is told by disconnected(). */
+		vfio_user_server_process(device->server);
 	}
 }
 
 int device_apply_overlay(struct device *device, int fd, uint32_t *ret_ranges, struct error **errp)
 {
-	handle_what_is_there(device);
+	/* Above all its memory, of however many regions. */
+	process_messages(device, UINT_MAX);
 	return overlay_apply(&device->host, fd, ret_ranges, errp);
 }
 
@@ -555,21 +562,6 @@ struct json_object *device_describe(const struct device *device)
  * Freezing
  */
 
-/* What was sent before we were asked: doorbells, above all. */
-static void process_messages(struct device *device)
-{
-	unsigned i;
-
-	for (i = 0; device->server && !device->gone && i < 64; i++) {
-		struct pollfd wait = { .fd = vfio_user_server_fd(device->server),
-				       .events = POLLIN };
-
-		if (poll(&wait, 1, 0) <= 0)
-			return;
-		vfio_user_server_process(device->server);
-	}
-}
-
 static void frozen(struct device *device, int error)
 {
 	void (*done)(void *opaque, int error) = device->frozen;
@@ -590,7 +582,7 @@ static void drained(void *opaque)
 {
 	struct device *device = opaque;
 
-	process_messages(device);
+	process_messages(device, FREEZE_BATCHES);
 	if (device->sync)
 		nvme_controller_sync(device->ctrl, synced, device);
 	else
@@ -605,7 +597,7 @@ int device_freeze(struct device *device, bool sync, void (*done)(void *opaque, i
 	device->frozen = done;
 	device->frozen_opaque = opaque;
 	device->sync = sync;
-	process_messages(device);
+	process_messages(device, FREEZE_BATCHES);
 	nvme_controller_freeze(device->ctrl, drained, device);
 	return 0;
 }

@@ -31,7 +31,7 @@
  * A pointer from nvme_host_resolve() is good until the thread's next pause point: the return of the
  * worker's poll function, or a nvme_host_read() that had to wait. While a worker stands at one, the
  * DMA map may change. So resolve everything after the last read of a step, and re-resolve cached
- * queue pointers when nvme_host_map_generation() has moved. Memory already handed to the block
+ * queue pointers when nvme_host.map_generation has moved. Memory already handed to the block
  * layer stays valid however the map changes (the host keeps it).
  *
  * A read that waits is ended with -ECANCELED by a reset; then drop what you were doing, the queue
