@@ -34,6 +34,13 @@ def log_directory(item):
     return LOGS / re.sub(r'[^A-Za-z0-9_.-]+', '-', item.nodeid)
 
 
+def close_host(request, host):
+    """One of many tests: its logs are kept when one of them has failed."""
+    if request.session.testsfailed:
+        host.keep_logs(log_directory(request.node) / host.name)
+    host.close()
+
+
 @pytest.fixture(scope='session')
 def lab_root():
     """The lab root; where it cannot be made the tests fail, in CI (CI is set), else they are skipped."""

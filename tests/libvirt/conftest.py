@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lab.fixtures import *      # noqa: E402,F401,F403 pylint: disable=wrong-import-position,unused-wildcard-import,wildcard-import
-from lab.fixtures import log_directory  # noqa: E402 pylint: disable=wrong-import-position
+from lab.fixtures import close_host     # noqa: E402 pylint: disable=wrong-import-position
 from lab.host import Host       # noqa: E402 pylint: disable=wrong-import-position
 from libvirt_host import IMAGES, LibvirtHost, controller_xml, devices_xml, disk_xml     # noqa: E402 pylint: disable=wrong-import-position
 
@@ -39,9 +39,7 @@ def make_vhost(request, host):
         managed.start()
         yield managed
     finally:
-        if request.session.testsfailed:
-            host.keep_logs(log_directory(request.node) / host.name)
-        host.close()
+        close_host(request, host)
 
 
 @pytest.fixture(scope='session')

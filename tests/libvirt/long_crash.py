@@ -7,21 +7,18 @@ import contextlib
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from lab.error import LabError
-from lab.fixtures import log_directory
 from lab.host import Host
 from lab.root import LAB, SOURCE, install_product, mirror_source
 from libvirt_host import controller_xml, devices_xml, disk_xml
-from pair import SHARED, Pair, slow_migration
+from pair import SHARED, make_pair, shared_directory, slow_migration
 
 KILLS = int(os.environ.get('VIRTNVME_KILLS', '200'))
 RESTARTS = int(os.environ.get('VIRTNVME_RESTARTS', '50'))
@@ -106,24 +103,9 @@ def product_of(request, lab_root, product):
 
 @pytest.fixture(scope='module')
 def pair(request, lab_root, product_of):
-    hosts = []
-    shared = Path(tempfile.mkdtemp(prefix='virtnvme-shared-'))
-    shared.chmod(0o711)
-
-    def make(name, binds):
-        hosts.append(Host(name, root=lab_root, product=product_of, binds=[*binds, (shared / 'slow', SLOW, False)]))
-        return hosts[-1]
-    try:
-        with slow_directory(shared / 'slow'):
-            try:
-                yield Pair(make, shared)
-            finally:
-                for host in hosts:
-                    if request.session.testsfailed:
-                        host.keep_logs(log_directory(request.node) / host.name)
-                    host.close()
-    finally:
-        shutil.rmtree(shared)
+    with shared_directory() as shared, slow_directory(shared / 'slow'), \
+            make_pair(request, shared, binds=[(shared / 'slow', SLOW, False)], root=lab_root, product=product_of) as one:
+        yield one
 
 
 class Victim:

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Two pseudo hosts with a directory in common, and a guest that travels between them."""
 import contextlib
+import shutil
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 from lab.error import LabError
-from lab.host import connect
+from lab.fixtures import close_host
+from lab.host import Host, connect
 from libvirt_host import LibvirtHost
 
 SHARED = '/srv/shared'
@@ -38,14 +42,37 @@ done
 touch /tmp/reader.stopped'''
 
 
+@contextlib.contextmanager
+def shared_directory():
+    """What two hosts have in common."""
+    path = Path(tempfile.mkdtemp(prefix='virtnvme-shared-'))
+    try:
+        path.chmod(0o711)
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def make_pair(request, shared, binds=(), **kwargs):
+    """A Pair for many tests, with BINDS beside SHARED; KWARGS are of its Hosts."""
+    hosts = []
+    try:
+        for name in 'a', 'b':
+            hosts.append(Host(name, binds=[(shared, SHARED, False), *binds], **kwargs))
+        yield Pair(*hosts, shared)
+    finally:
+        for host in hosts:
+            close_host(request, host)
+
+
 class Pair:
     """Hosts a and b; `shared` is out here what SHARED is in both."""
 
-    def __init__(self, make, shared, connected=True):
+    def __init__(self, a, b, shared):
         self.shared = shared
-        self.a, self.b = (LibvirtHost(make(name, [(shared, SHARED, False)])) for name in ('a', 'b'))
-        if connected:
-            connect(self.a.host, self.b.host)
+        self.a, self.b = LibvirtHost(a), LibvirtHost(b)
+        connect(a, b)
         for one in self.both:
             one.host.path('/etc/virtnvme').mkdir(exist_ok=True)
             one.host.path('/etc/virtnvme/virtnvmed.conf').write_text(CONFIG)

@@ -3,35 +3,18 @@
 import contextlib
 import hashlib
 import re
-import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
-from lab.fixtures import log_directory
-from lab.host import Host
 from libvirt_host import IMAGES, controller_xml, devices_xml, disk_xml
-from pair import Background, KNOWN, LOADED, SHARED, Pair, Traveller, slow_migration
+from pair import Background, KNOWN, LOADED, SHARED, Traveller, make_pair, shared_directory, slow_migration
 from test_hotplug import wait_disk
+
 
 @pytest.fixture(scope='module')
 def pair(request, lab_root, product):
-    shared = Path(tempfile.mkdtemp(prefix='virtnvme-shared-'))
-    shared.chmod(0o711)
-    hosts = []
-
-    def make(name, binds):
-        hosts.append(Host(name, root=lab_root, product=product, binds=binds))
-        return hosts[-1]
-    try:
-        yield Pair(make, shared)
-    finally:
-        for host in hosts:
-            if request.session.testsfailed:
-                host.keep_logs(log_directory(request.node) / host.name)
-            host.close()
-        shutil.rmtree(shared)
+    with shared_directory() as shared, make_pair(request, shared, root=lab_root, product=product) as one:
+        yield one
 
 
 def make_known(pair, name='known.raw', size=KNOWN):
