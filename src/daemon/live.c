@@ -573,7 +573,7 @@ int live_attach(struct domain *domain, virDomainPtr dom, struct metadata *wish, 
 	return r;
 }
 
-int live_detach(struct domain *domain, virDomainPtr dom, struct metadata *wish, struct error **errp)
+int live_change(struct domain *domain, virDomainPtr dom, struct metadata *wish, struct error **errp)
 {
 	struct live live = {
 		.domain = domain, .dom = dom, .wish = wish, .qmp = monitor_transport(dom)

@@ -40,8 +40,8 @@ struct metadata *live_metadata(struct domain *domain, virDomainPtr dom, struct e
 int live_attach(struct domain *domain, virDomainPtr dom, struct metadata *wish, unsigned index,
 		unsigned nsid, struct error **errp);
 
-/** live_detach() - @wish: live_metadata() without the disk; taken over */
-int live_detach(struct domain *domain, virDomainPtr dom, struct metadata *wish,
+/** live_change() - @wish: live_metadata() without a disk, or with another <capacity>; taken over */
+int live_change(struct domain *domain, virDomainPtr dom, struct metadata *wish,
 		struct error **errp);
 
 #endif

@@ -259,7 +259,7 @@ static int detach_live(struct request_domain *target, unsigned index, unsigned n
 		return -EIO;
 	r = take_disk(wish, index, nsid, ret_before, errp);
 	if (r == 0)
-		r = live_detach(target->domain, target->dom, steal_pointer(wish), errp);
+		r = live_change(target->domain, target->dom, steal_pointer(wish), errp);
 	if (r < 0)
 		return r;
 	if (keeper_call(target->domain->uuid, "status", NULL, &status, NULL) == 0 &&

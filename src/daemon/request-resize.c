@@ -122,6 +122,7 @@ static int tell_one(const char *uuid, unsigned index, unsigned nsid, uint64_t li
 
 	for (;;) {
 		struct json_object *arguments = json_object_new_object();
+		_cleanup_json_ struct json_object *result = NULL;
 		struct error *err = NULL;
 		int r;
 
@@ -129,7 +130,12 @@ static int tell_one(const char *uuid, unsigned index, unsigned nsid, uint64_t li
 		json_add_u64(arguments, "nsid", nsid);
 		if (limit)
 			json_add_u64(arguments, "limit", limit);
-		r = keeper_call(uuid, "resize-namespace", arguments, NULL, &err);
+		r = keeper_call(uuid, "resize-namespace", arguments, &result, &err);
+		/* A keeper of a version that knows no limit: what it ignores is not in force. */
+		if (r == 0 && limit && json_u64_or(result, "capacity", UINT64_MAX) > limit)
+			r = error_set(&err, EOPNOTSUPP,
+				      _("the domain's disks are served by an older version, which "
+					"cannot do that; run virt-nvme upgrade first"));
 		if (r == 0)
 			return 0;
 		if (r != -EBUSY || ++tries == PATIENCE_TRIES) {
@@ -197,6 +203,25 @@ static int change_image(const struct resize *resize, uint64_t capacity, bool for
 				     : set_size(resize, capacity, errp);
 }
 
+/* So that nobody reads another size there. It is a record: what counts is the image. */
+static void record_capacity(struct resize *resize, unsigned index, unsigned nsid, uint64_t capacity)
+{
+	struct metadata_disk *disk = metadata_disk(resize->metadata, index, nsid);
+	struct request_domain *target = &resize->target;
+	_cleanup_metadata_ struct metadata *wish = NULL;
+	_cleanup_error_ struct error *err = NULL;
+
+	if (!disk->capacity || disk->capacity == capacity)
+		return;
+	wish = metadata_copy(resize->metadata);
+	if (!wish)
+		return;
+	metadata_disk(wish, index, nsid)->capacity = capacity;
+	if (live_change(target->domain, target->dom, steal_pointer(wish), &err) < 0)
+		log_warning("%s: the new size is not in the live metadata: %s", resize->path,
+			    error_message(err));
+}
+
 /* What the definition asks for, should the image have to be created again. */
 static int remember_capacity(struct request_domain *target, const struct metadata_disk *resized,
 			     unsigned index, unsigned nsid, uint64_t capacity, struct error **errp)
@@ -246,6 +271,7 @@ static int resize_disk(struct resize *resize, struct json_object *arguments, uin
 				     resize->path);
 			return r;
 		}
+		record_capacity(resize, index, nsid, *ret_capacity);
 	}
 	return remember_capacity(target, resize->disk, index, nsid, *ret_capacity, errp);
 }

@@ -221,6 +221,7 @@ def test_a_new_size_is_in_the_definition(vhost, domain):
     vhost.virsh('start', '--paused', domain)
     vhost.nvme('resize', domain, 'nvme0n1', '10M')
     assert f'>{10 << 20}<' in vhost.virsh('dumpxml', '--inactive', domain).stdout
+    assert f'>{10 << 20}<' in vhost.metadata(domain, '--live')
     vhost.virsh('destroy', domain)
     vhost.nvme('resize', domain, 'nvme0n1', '11M')
     assert f'>{11 << 20}<' in vhost.virsh('dumpxml', domain).stdout
