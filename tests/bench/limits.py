@@ -30,6 +30,9 @@ def checks(summary):
         yield 'idle: wake-ups in a second after load', quiet['after_load']['wake_ups'], 0
         yield 'idle: wake-ups in a second', quiet['wake_ups_per_second'], 0
         yield 'idle: nanoseconds of processor', quiet['after_load']['cpu_ns'], 0
+        yield 'idle: percent of a processor, all', quiet['cpu_percent'], 1
+        if quiet['private_kib']:
+            yield 'private memory of one controller, KiB', quiet['private_kib'], IDLE_KIB
         yield 'anonymous memory of one controller, KiB', quiet['rss_anon_kib'], IDLE_KIB
         yield 'milliseconds from start to listening, the best', quiet['start_best_ms'], START_MS
 
