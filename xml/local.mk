@@ -8,4 +8,5 @@ dist_examples_DATA = \
 	xml/examples/memory-disk.xml \
 	xml/examples/pc-seabios-boot.xml \
 	xml/examples/q35-uefi-boot.xml \
-	xml/examples/read-only-shared.xml
+	xml/examples/read-only-shared.xml \
+	xml/examples/two-paths.xml

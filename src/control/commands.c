@@ -86,8 +86,8 @@ static const struct control_command commands[] = {
 	/* The state memfd, the relay socket, the bulk memfd. */
 	{ "add-controller", CONTROL_CONTROLLER, 3,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_STRING("serial"), STRING("uuid"),
-		    REQUIRED_NUMBER("queues"), NUMBER("cntlid"), BOOLEAN("frozen"),
-		    BOOLEAN("poison")) },
+		    STRING("subsystem"), REQUIRED_NUMBER("queues"), NUMBER("cntlid"),
+		    BOOLEAN("frozen"), BOOLEAN("poison")) },
 	{ "remove-controller", CONTROL_CONTROLLER, 0,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), BOOLEAN("keep_state")) },
 	/* The image; for tests also its control file and its stable file. */

@@ -109,6 +109,7 @@ static int parse_controller(struct json_object *arguments, struct nvme_controlle
 {
 	const char *serial = json_string(arguments, "serial", errp);
 	const char *uuid = json_string_or(arguments, "uuid", "");
+	const char *subsystem = json_string_or(arguments, "subsystem", NULL);
 	uint64_t queues = json_u64_or(arguments, "queues", 0);
 
 	if (!serial)
@@ -118,6 +119,8 @@ static int parse_controller(struct json_object *arguments, struct nvme_controlle
 	memcpy(ret->serial, serial, strlen(serial) + 1);
 	if (uuid_parse(uuid, ret->uuid) < 0)
 		return error_set(errp, EINVAL, "\"%s\" is not a UUID", uuid);
+	if (subsystem && uuid_parse(subsystem, ret->subsystem) < 0)
+		return error_set(errp, EINVAL, "\"%s\" is not a UUID", subsystem);
 	if (queues < 1 || queues > 64)
 		return error_set(errp, EINVAL, "there are 1 to 64 queues");
 	ret->queues = queues;

@@ -58,7 +58,8 @@ struct json_object *keeper_config_iotune(const struct metadata_disk *disk)
 	return object;
 }
 
-struct json_object *keeper_config_namespace(const char *domain_uuid, unsigned index,
+struct json_object *keeper_config_namespace(const char *domain_uuid,
+					    const struct metadata_controller *controller,
 					    const struct metadata_disk *disk,
 					    struct source_list *sources, struct error **errp)
 {
@@ -68,7 +69,7 @@ struct json_object *keeper_config_namespace(const char *domain_uuid, unsigned in
 	char target[32];
 	bool block;
 
-	if (identity_disk_ids(domain_uuid, index, disk, uuid, nguid) < 0) {
+	if (identity_disk_ids(domain_uuid, controller, disk, uuid, nguid) < 0) {
 		error_set(errp, EINVAL, _("\"%s\" is not a UUID"), domain_uuid);
 		return NULL;
 	}
@@ -80,7 +81,7 @@ struct json_object *keeper_config_namespace(const char *domain_uuid, unsigned in
 		return NULL;
 	}
 
-	snprintf(target, sizeof(target), "nvme%un%u", index, disk->nsid);
+	snprintf(target, sizeof(target), "nvme%un%u", controller->index, disk->nsid);
 	object = json_object_new_object();
 	json_add_u64(object, "nsid", disk->nsid);
 	json_add_string(object, "target", target);
@@ -114,11 +115,12 @@ struct json_object *keeper_config_controller(const char *domain_uuid,
 	_cleanup_json_ struct json_object *object = json_object_new_object();
 	struct json_object *namespaces = json_object_new_array();
 	char serial[IDENTITY_SERIAL_SIZE];
-	uint8_t uuid[16];
+	uint8_t uuid[16], subsystem[16];
 	size_t i;
 
 	json_add(object, "namespaces", namespaces);
 	if (identity_controller_uuid(domain_uuid, controller->index, uuid) < 0 ||
+	    identity_subsystem_uuid(domain_uuid, controller, subsystem) < 0 ||
 	    identity_controller_serial(domain_uuid, controller, serial) < 0) {
 		error_set(errp, EINVAL, _("\"%s\" is not a UUID"), domain_uuid);
 		return NULL;
@@ -126,14 +128,16 @@ struct json_object *keeper_config_controller(const char *domain_uuid,
 	json_add_u64(object, "index", controller->index);
 	json_add_string(object, "serial", serial);
 	add_uuid(object, "uuid", uuid);
+	if (controller->has_subsystem)
+		add_uuid(object, "subsystem", subsystem);
 	json_add_u64(object, "queues", controller->queues ? controller->queues : DEFAULT_QUEUES);
 	for (i = 0; i < controller->disk_count; i++) {
 		struct json_object *namespace;
 
 		if (controller->disks[i].state == METADATA_STATE_FAILED)
 			continue;
-		namespace = keeper_config_namespace(domain_uuid, controller->index,
-						    &controller->disks[i], sources, errp);
+		namespace = keeper_config_namespace(domain_uuid, controller, &controller->disks[i],
+						    sources, errp);
 		if (!namespace)
 			return NULL;
 		json_object_array_add(namespaces, namespace);

@@ -44,7 +44,8 @@ struct json_object *keeper_config_controller(const char *domain_uuid,
 struct json_object *keeper_config_iotune(const struct metadata_disk *disk);
 
 /** keeper_config_namespace() - one disk of it */
-struct json_object *keeper_config_namespace(const char *domain_uuid, unsigned index,
+struct json_object *keeper_config_namespace(const char *domain_uuid,
+					    const struct metadata_controller *controller,
 					    const struct metadata_disk *disk,
 					    struct source_list *sources, struct error **errp);
 

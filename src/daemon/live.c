@@ -167,11 +167,11 @@ static int remove_namespace(struct live *live, unsigned index, unsigned nsid)
 	return r;
 }
 
-static bool same_source(struct live *live, unsigned index, const struct metadata_disk *disk,
-			struct json_object *there)
+static bool same_source(struct live *live, const struct metadata_controller *controller,
+			const struct metadata_disk *disk, struct json_object *there)
 {
 	_cleanup_json_ struct json_object *want =
-		keeper_config_namespace(live->domain->uuid, index, disk, NULL, NULL);
+		keeper_config_namespace(live->domain->uuid, controller, disk, NULL, NULL);
 	const char *path = want ? json_string_or(want, "path", NULL) : NULL;
 	const char *source = json_string_or(there, "source", NULL);
 
@@ -184,6 +184,7 @@ static void remove_unwished(struct live *live, struct json_object *there)
 	struct json_object *namespaces = json_child(there, "namespaces", json_type_array);
 	unsigned index = json_u64_or(there, "index", 0);
 	size_t i, n = namespaces ? json_object_array_length(namespaces) : 0;
+	const struct metadata_controller *controller = metadata_controller(live->wish, index);
 	size_t left = n;
 
 	for (i = 0; i < n; i++) {
@@ -191,13 +192,12 @@ static void remove_unwished(struct live *live, struct json_object *there)
 		unsigned nsid = json_u64_or(namespace, "nsid", 0);
 		struct metadata_disk *disk = metadata_disk(live->wish, index, nsid);
 
-		if (disk && same_source(live, index, disk, namespace))
+		if (disk && same_source(live, controller, disk, namespace))
 			continue;
 		if (remove_namespace(live, index, nsid) == 0)
 			left--;
 	}
-	if (n && !left && !metadata_controller(live->wish, index)->disk_count &&
-	    keeper_status_connected(there))
+	if (n && !left && !controller->disk_count && keeper_status_connected(there))
 		attach_park(&live->qmp, index);
 }
 
@@ -260,14 +260,14 @@ static int add_controller(struct live *live, const struct metadata_controller *c
 	return r;
 }
 
-static int add_namespace(struct live *live, unsigned index, const struct metadata_disk *disk,
-			 struct error **errp)
+static int add_namespace(struct live *live, const struct metadata_controller *controller,
+			 const struct metadata_disk *disk, struct error **errp)
 {
 	struct json_object *arguments, *config;
 	struct source_list sources = {};
 	int r = 0;
 
-	config = keeper_config_namespace(live->domain->uuid, index, disk, &sources, errp);
+	config = keeper_config_namespace(live->domain->uuid, controller, disk, &sources, errp);
 	if (!config)
 		return -EINVAL;
 	if (sources.count)
@@ -277,7 +277,7 @@ static int add_namespace(struct live *live, unsigned index, const struct metadat
 		json_object_put(config);
 		return r;
 	}
-	arguments = index_argument(index);
+	arguments = index_argument(controller->index);
 	json_add(arguments, "namespace", config);
 	return keeper_call(live->domain->uuid, "add-namespace", arguments, NULL, errp);
 }
@@ -312,7 +312,7 @@ static void add_disks(struct live *live, struct metadata_controller *controller)
 		struct json_object *namespace = keeper_status_namespace(there, disk->nsid);
 		int r = 0;
 
-		if (namespace && same_source(live, controller->index, disk, namespace)) {
+		if (namespace && same_source(live, controller, disk, namespace)) {
 			set_iotune(live, controller->index, disk, namespace);
 			disk->state = METADATA_STATE_ATTACHED;
 			got++;
@@ -325,7 +325,7 @@ static void add_disks(struct live *live, struct metadata_controller *controller)
 			made = r == 0;
 		}
 		if (r == 0)
-			r = add_namespace(live, controller->index, disk, &err);
+			r = add_namespace(live, controller, disk, &err);
 		if (r < 0) {
 			log_warning("%s: nvme%un%u: %s", virDomainGetName(live->dom),
 				    controller->index, disk->nsid, error_message(err));

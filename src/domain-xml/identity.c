@@ -24,25 +24,38 @@ int identity_controller_uuid(const char *domain_uuid, unsigned index, uint8_t re
 	return 0;
 }
 
-void identity_serial(const uint8_t controller_uuid[16], char ret[IDENTITY_SERIAL_SIZE])
+int identity_subsystem_uuid(const char *domain_uuid, const struct metadata_controller *controller,
+			    uint8_t ret[16])
+{
+	uuid_t domain;
+
+	if (!controller->has_subsystem)
+		return identity_controller_uuid(domain_uuid, controller->index, ret);
+	if (uuid_parse(domain_uuid, domain) < 0)
+		return -EINVAL;
+	derive(domain, "subsystem", controller->subsystem, ret);
+	return 0;
+}
+
+void identity_serial(const uint8_t from[16], char ret[IDENTITY_SERIAL_SIZE])
 {
 	uint8_t hash[16];
 	int i;
 
-	derive(controller_uuid, "serial", 0, hash);
+	derive(from, "serial", 0, hash);
 	memcpy(ret, "VN", 2);
 	for (i = 0; i < 9; i++)
 		snprintf(ret + 2 + i * 2, 3, "%02X", hash[i]);
 }
 
-void identity_namespace_uuid(const uint8_t controller_uuid[16], unsigned nsid, uint8_t ret[16])
+void identity_namespace_uuid(const uint8_t from[16], unsigned nsid, uint8_t ret[16])
 {
-	derive(controller_uuid, "namespace", nsid, ret);
+	derive(from, "namespace", nsid, ret);
 }
 
-void identity_namespace_nguid(const uint8_t controller_uuid[16], unsigned nsid, uint8_t ret[16])
+void identity_namespace_nguid(const uint8_t from[16], unsigned nsid, uint8_t ret[16])
 {
-	derive(controller_uuid, "nguid", nsid, ret);
+	derive(from, "nguid", nsid, ret);
 }
 
 int identity_controller_serial(const char *domain_uuid,
@@ -50,7 +63,7 @@ int identity_controller_serial(const char *domain_uuid,
 			       char ret[IDENTITY_SERIAL_SIZE])
 {
 	uint8_t uuid[16];
-	int r = identity_controller_uuid(domain_uuid, controller->index, uuid);
+	int r = identity_subsystem_uuid(domain_uuid, controller, uuid);
 
 	if (r < 0)
 		return r;
@@ -61,22 +74,22 @@ int identity_controller_serial(const char *domain_uuid,
 	return 0;
 }
 
-int identity_disk_ids(const char *domain_uuid, unsigned index, const struct metadata_disk *disk,
-		      uint8_t ret_uuid[16], uint8_t ret_nguid[16])
+int identity_disk_ids(const char *domain_uuid, const struct metadata_controller *controller,
+		      const struct metadata_disk *disk, uint8_t ret_uuid[16], uint8_t ret_nguid[16])
 {
-	uint8_t controller[16];
-	int r = identity_controller_uuid(domain_uuid, index, controller);
+	uint8_t from[16];
+	int r = identity_subsystem_uuid(domain_uuid, controller, from);
 
 	if (r < 0)
 		return r;
 	if (disk->has_uuid)
 		memcpy(ret_uuid, disk->uuid, 16);
 	else
-		identity_namespace_uuid(controller, disk->nsid, ret_uuid);
+		identity_namespace_uuid(from, disk->nsid, ret_uuid);
 	if (disk->has_nguid)
 		memcpy(ret_nguid, disk->nguid, 16);
 	else
-		identity_namespace_nguid(controller, disk->nsid, ret_nguid);
+		identity_namespace_nguid(from, disk->nsid, ret_nguid);
 	return 0;
 }
 

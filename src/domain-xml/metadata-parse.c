@@ -81,7 +81,8 @@ static int parse_controller(xmlNode *node, void *opaque, struct error **errp)
 	struct metadata *metadata = opaque;
 	struct metadata_controller *controller;
 	unsigned index = 0;
-	int r = parse_attributes(node, PARSE_ATTRIBUTES("index", "queues", "iothreads"), errp);
+	int r = parse_attributes(
+		node, PARSE_ATTRIBUTES("index", "queues", "iothreads", "subsystem"), errp);
 
 	if (r < 0)
 		return r;
@@ -98,8 +99,11 @@ static int parse_controller(xmlNode *node, void *opaque, struct error **errp)
 	if ((r = parse_number(node, "queues", 1, METADATA_MAX_QUEUES, &controller->queues, errp)) <
 		    0 ||
 	    (r = parse_number(node, "iothreads", 1, METADATA_MAX_IOTHREADS, &controller->iothreads,
-			      errp)) < 0)
+			      errp)) < 0 ||
+	    (r = parse_number(node, "subsystem", 0, METADATA_MAX_CONTROLLERS - 1,
+			      &controller->subsystem, errp)) < 0)
 		return r;
+	controller->has_subsystem = xml_attribute(node, "subsystem") != NULL;
 	return parse_children(node, rules, controller, errp);
 }
 
@@ -152,6 +156,7 @@ static int parse_cputune(xmlNode *node, void *target, struct error **errp)
 
 struct seen_disk {
 	const struct metadata_disk *disk;
+	const struct metadata_controller *controller;
 	unsigned index;
 };
 
@@ -171,6 +176,20 @@ static xmlNode *disk_node(xmlNode *devices, const struct seen_disk *seen)
 	return devices;
 }
 
+/* A number is one namespace for all controllers of a subsystem. */
+static int check_paths(xmlNode *devices, const struct seen_disk *before,
+		       const struct seen_disk *disk, struct error **errp)
+{
+	const char *what = metadata_disk_is_path(before->disk, disk->disk);
+
+	if (!what)
+		return 0;
+	return xml_error(errp, disk_node(devices, disk), EINVAL,
+			 _("its controller is of the same subsystem as that of nvme%un%u, so both "
+			   "are paths to one disk and need the same %s: or take another number"),
+			 before->index, before->disk->nsid, what);
+}
+
 static int check_pair(xmlNode *devices, const struct seen_disk *before,
 		      const struct seen_disk *disk, struct error **errp)
 {
@@ -185,6 +204,9 @@ static int check_pair(xmlNode *devices, const struct seen_disk *before,
 					 _("the boot order %u is that of nvme%un%u already"),
 					 disk->disk->boot_order, before->index, before->disk->nsid);
 	}
+	if (before->disk->nsid == disk->disk->nsid &&
+	    metadata_same_subsystem(before->controller, disk->controller))
+		return check_paths(devices, before, disk, errp);
 	if (metadata_source_clash(before->disk, disk->disk)) {
 		_cleanup_free_ char *source = metadata_disk_source(disk->disk);
 
@@ -194,6 +216,36 @@ static int check_pair(xmlNode *devices, const struct seen_disk *before,
 			  "<shareable/>"),
 			source ? source : "", before->index, before->disk->nsid);
 	}
+	return 0;
+}
+
+static xmlNode *controller_node(xmlNode *devices, unsigned index)
+{
+	xmlNode *node;
+	unsigned i;
+
+	for (node = devices->children; node; node = node->next)
+		if (node->type == XML_ELEMENT_NODE &&
+		    parse_number(node, "index", 0, METADATA_MAX_CONTROLLERS - 1, &i, NULL) == 0 &&
+		    i == index)
+			return node;
+	return devices;
+}
+
+/* The serial number is the subsystem's. */
+static int check_serials(xmlNode *devices, const struct metadata *metadata, struct error **errp)
+{
+	const struct metadata_controller *a, *b, *end;
+
+	end = metadata->controllers + metadata->controller_count;
+	for (a = metadata->controllers; a < end; a++)
+		for (b = a + 1; b < end; b++)
+			if (metadata_same_subsystem(a, b) && !string_equal(a->serial, b->serial))
+				return xml_error(
+					errp, controller_node(devices, b->index), EINVAL,
+					_("it is of the same subsystem as controller %u and needs "
+					  "the same <serial>, or both none"),
+					a->index);
 	return 0;
 }
 
@@ -207,6 +259,7 @@ static int check_disks(xmlNode *devices, const struct metadata *metadata, struct
 		for (j = 0; j < metadata->controllers[i].disk_count; j++) {
 			seen[count] = (struct seen_disk){
 				.disk = &metadata->controllers[i].disks[j],
+				.controller = &metadata->controllers[i],
 				.index = metadata->controllers[i].index,
 			};
 			for (k = 0; k < count; k++) {
@@ -238,6 +291,7 @@ int metadata_parse_node(xmlNode *devices, struct metadata **ret, struct error **
 	}
 	r = parse_attributes(devices, PARSE_NO_ATTRIBUTES, errp);
 	if (r < 0 || (r = parse_children(devices, rules, metadata, errp)) < 0 ||
+	    (r = check_serials(devices, metadata, errp)) < 0 ||
 	    (r = check_disks(devices, metadata, errp)) < 0)
 		return r;
 	*ret = steal_pointer(metadata);

@@ -283,6 +283,35 @@ bool metadata_same_source(const struct metadata_disk *a, const struct metadata_d
 	       string_equal(a->source_volume, b->source_volume);
 }
 
+bool metadata_same_subsystem(const struct metadata_controller *a,
+			     const struct metadata_controller *b)
+{
+	return a->has_subsystem && b->has_subsystem && a->subsystem == b->subsystem;
+}
+
+static bool same_ids(const struct metadata_disk *a, const struct metadata_disk *b)
+{
+	return a->has_uuid == b->has_uuid && a->has_nguid == b->has_nguid &&
+	       a->has_eui64 == b->has_eui64 && !memcmp(a->uuid, b->uuid, sizeof(a->uuid)) &&
+	       !memcmp(a->nguid, b->nguid, sizeof(a->nguid)) &&
+	       !memcmp(a->eui64, b->eui64, sizeof(a->eui64));
+}
+
+const char *metadata_disk_is_path(const struct metadata_disk *a, const struct metadata_disk *b)
+{
+	if (a->type == METADATA_DISK_MEMORY || a->type != b->type || !metadata_same_source(a, b))
+		return "<source>";
+	if (!a->shareable || !b->shareable)
+		return "<shareable/>";
+	if (a->readonly != b->readonly)
+		return "<readonly/>";
+	if (a->cache != b->cache || a->discard != b->discard)
+		return "<driver> (cache, discard)";
+	if (a->logical_block_size != b->logical_block_size)
+		return "<blockio>";
+	return same_ids(a, b) ? NULL : "<uuid>, <nguid>, <wwn>";
+}
+
 bool metadata_disk_equal(const struct metadata_disk *a, const struct metadata_disk *b)
 {
 	return a->nsid == b->nsid && a->type == b->type && metadata_same_source(a, b) &&
@@ -293,10 +322,7 @@ bool metadata_disk_equal(const struct metadata_disk *a, const struct metadata_di
 	       a->readonly == b->readonly && a->shareable == b->shareable &&
 	       a->has_iotune == b->has_iotune &&
 	       (!a->has_iotune || !memcmp(&a->iotune, &b->iotune, sizeof(a->iotune))) &&
-	       a->has_uuid == b->has_uuid && a->has_nguid == b->has_nguid &&
-	       a->has_eui64 == b->has_eui64 && !memcmp(a->uuid, b->uuid, sizeof(a->uuid)) &&
-	       !memcmp(a->nguid, b->nguid, sizeof(a->nguid)) &&
-	       !memcmp(a->eui64, b->eui64, sizeof(a->eui64));
+	       same_ids(a, b);
 }
 
 bool metadata_source_clash(const struct metadata_disk *a, const struct metadata_disk *b)
@@ -328,6 +354,8 @@ int metadata_carry_live(struct metadata *wish, const struct metadata *before)
 			new->parked = true;
 			new->queues = old->queues;
 			new->iothreads = old->iothreads;
+			new->has_subsystem = old->has_subsystem;
+			new->subsystem = old->subsystem;
 			if (old->serial && !(new->serial = strdup(old->serial)))
 				return -ENOMEM;
 		}

@@ -116,6 +116,8 @@ struct metadata_controller {
 	unsigned index;		     /* X of nvmeXnY; 0 to METADATA_MAX_CONTROLLERS - 1 */
 	unsigned queues;	     /* I/O queue pairs; 0: not given */
 	unsigned iothreads;	     /* 0: not given */
+	bool has_subsystem;	     /* else it is alone in one of its own */
+	unsigned subsystem;	     /* 0 to METADATA_MAX_CONTROLLERS - 1 */
 	char *serial;		     /* NULL: see identity.h */
 	struct metadata_disk *disks; /* sorted by nsid */
 	size_t disk_count;
@@ -238,6 +240,18 @@ char *metadata_disk_source(const struct metadata_disk *disk);
 
 /** metadata_same_source() - the same path, pool and volume, whatever the types */
 bool metadata_same_source(const struct metadata_disk *a, const struct metadata_disk *b);
+
+/** metadata_same_subsystem() - are two controllers of the same one? */
+bool metadata_same_subsystem(const struct metadata_controller *a,
+			     const struct metadata_controller *b);
+
+/**
+ * metadata_disk_is_path() - may two disks of the same number, of two controllers of a subsystem, be
+ * two paths to one?
+ *
+ * Return: NULL, or what of them has to be the same, or has to be there: the names of XML elements.
+ */
+const char *metadata_disk_is_path(const struct metadata_disk *a, const struct metadata_disk *b);
 
 /** metadata_disk_equal() - the same wish (what is live left out) */
 bool metadata_disk_equal(const struct metadata_disk *a, const struct metadata_disk *b);

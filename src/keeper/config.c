@@ -143,6 +143,7 @@ int controller_config_parse(struct json_object *json, struct controller_config *
 	if (!config.serial)
 		return -EINVAL;
 	config.uuid = json_string_or(json, "uuid", NULL);
+	config.subsystem = json_string_or(json, "subsystem", NULL);
 	if (parse_number(json, "queues", 1, MAX_QUEUES, &number, errp) < 0)
 		return -EINVAL;
 	config.queues = MAX(number, 1u);

@@ -26,6 +26,7 @@ struct keeper_config {
 struct controller_config {
 	unsigned index;
 	const char *serial, *uuid;
+	const char *subsystem; /* uuid; NULL: the controller is alone in one of its own */
 	unsigned queues;
 	struct json_object *namespaces; /* array, or NULL */
 };

@@ -492,6 +492,7 @@ void device_start(struct device *device, unsigned flags, device_done done, void 
 	json_add_u64(arguments, "index", device->config.index);
 	json_add_string(arguments, "serial", device->config.serial);
 	json_add_string(arguments, "uuid", device->config.uuid);
+	json_add_string(arguments, "subsystem", device->config.subsystem);
 	json_add_u64(arguments, "queues", device->config.queues);
 	json_add_u64(arguments, "cntlid", device->config.index + 1);
 	if (flags & DEVICE_FROZEN)

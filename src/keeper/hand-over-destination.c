@@ -168,6 +168,7 @@ static int judge_device(struct hand_over *hand_over, struct json_object *json, c
 				 (unsigned long long)index);
 	if (judge_text(device, json, "serial", device->config.serial, errp) < 0 ||
 	    judge_text(device, json, "uuid", device->config.uuid, errp) < 0 ||
+	    judge_text(device, json, "subsystem", device->config.subsystem, errp) < 0 ||
 	    judge_namespaces(device, json_child(json, "namespaces", json_type_array), errp) < 0 ||
 	    pci_half_from_json(json_child(json, "pci", json_type_object), &arrival->half, errp) < 0)
 		return -EINVAL;

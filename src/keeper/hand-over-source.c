@@ -250,6 +250,7 @@ static struct json_object *describe(const struct device *device, const struct pc
 	json_add_u64(json, "index", device->config.index);
 	json_add_string(json, "serial", device->config.serial);
 	json_add_string(json, "uuid", device->config.uuid ? device->config.uuid : "");
+	json_add_string(json, "subsystem", device->config.subsystem);
 	json_add_u64(json, "queues", device->config.queues);
 	for (ns = device->namespaces; ns; ns = ns->next)
 		json_object_array_add(list, describe_namespace(ns));

@@ -2,6 +2,8 @@
 #ifndef NVME_CONTROLLER_PRIVATE_H
 #define NVME_CONTROLLER_PRIVATE_H
 
+#include <uuid.h>
+
 #include "nvme/controller.h"
 #include "nvme/namespace.h"
 #include "nvme/queue.h"
@@ -73,6 +75,12 @@ struct nvme_controller {
 	void (*sync_done)(void *opaque, int result);
 	void *sync_opaque;
 };
+
+/** nvme_config_subsystem() - the uuid of the subsystem: the controller's own where it is alone */
+static inline const uint8_t *nvme_config_subsystem(const struct nvme_controller_config *config)
+{
+	return uuid_is_null(config->subsystem) ? config->uuid : config->subsystem;
+}
 
 /** nvme_controller_rests() - workers fetch, execute and post nothing now */
 static inline bool nvme_controller_rests(const struct nvme_controller *ctrl)

@@ -19,8 +19,11 @@ struct nvme_worker;
 
 struct nvme_controller_config {
 	char serial[21];  /* 1 to 20 printable ASCII characters */
-	char subnqn[224]; /* empty: derived from uuid */
-	uint8_t uuid[16]; /* of this controller: SUBNQN and ids that are not given derive from it */
+	char subnqn[224]; /* empty: derived from the subsystem's uuid */
+	uint8_t uuid[16]; /* of this controller */
+	uint8_t subsystem
+		[16]; /* all zero: it is alone in one of its own, with its own uuid; ids that
+				  are not given derive from it */
 	uint16_t cntlid;
 	unsigned queues;  /* I/O queue pairs, 1 to 64 */
 	unsigned vectors; /* MSI-X vectors the PCI function has; queues + 1 normally */
@@ -56,11 +59,12 @@ struct nvme_limits {
 struct nvme_namespace_config {
 	uint32_t nsid;	     /* 1 to NVME_MAX_NAMESPACES */
 	uint32_t block_size; /* logical: 512 or 4096; 0: 512, or 4096 when the image needs it */
-	uint8_t nguid[16];   /* all zero: derived (UUIDv5) from the controller's uuid and nsid */
+	uint8_t nguid[16];   /* all zero: derived (UUIDv5) from the subsystem's uuid and nsid */
 	uint8_t uuid[16];    /* the same */
 	uint8_t eui64[8];    /* all zero: none */
 	bool read_only;	     /* write protected whatever the image allows */
-	bool shareable; /* others may write to the image: no pair is alone with it, see fused.c */
+	bool shareable; /* others may write to the image: no pair is alone with it, see fused.c; other
+			   controllers of the subsystem may have it as well, see ana.h */
 	enum nvme_error_policy error_policy;
 	struct nvme_limits limits;
 	bool not_ready; /* nothing is executed before nvme_controller_set_ready() */

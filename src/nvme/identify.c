@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <uuid.h>
 
+#include "nvme/ana.h"
 #include "nvme/controller-private.h"
 #include "nvme/copy.h"
 
@@ -35,7 +36,7 @@ static void identify_nqn(const struct nvme_controller_config *config, char *nqn,
 		snprintf(nqn, size, "%s", config->subnqn);
 		return;
 	}
-	uuid_unparse_lower(config->uuid, text);
+	uuid_unparse_lower(nvme_config_subsystem(config), text);
 	snprintf(nqn, size, "nqn.2014-08.org.nvmexpress:uuid:%s", text);
 }
 
@@ -48,6 +49,7 @@ static void identify_controller(const struct nvme_controller *ctrl,
 	nvme_identify_pad(id->mn, sizeof(id->mn), NVME_MODEL);
 	nvme_identify_pad(id->fr, sizeof(id->fr), NVME_FIRMWARE);
 	id->rab = 5;
+	nvme_ana_identify(ctrl, id);
 	id->mdts = NVME_MDTS_SHIFT;
 	id->cntlid = ctrl->config.cntlid;
 	id->ver = NVME_VS_2_0;
@@ -89,6 +91,7 @@ static void identify_namespace(const struct nvme_namespace *ns, struct nvme_iden
 	uint32_t unit = info->granularity >> ns->block_shift;
 
 	id->nsze = id->ncap = id->nuse = READ_ONCE(ns->blocks);
+	nvme_ana_identify_namespace(ns, &id->nmic, &id->anagrpid);
 	id->nsattr = ns->read_only ? NVME_NSATTR_WRITE_PROTECTED : 0;
 	if (info->can_discard)
 		id->dlfeat = NVME_DLFEAT_ZEROES | NVME_DLFEAT_WRITE_ZEROES;
@@ -106,6 +109,7 @@ static void identify_namespace(const struct nvme_namespace *ns, struct nvme_iden
 static void identify_independent(const struct nvme_namespace *ns,
 				 struct nvme_identify_independent *id)
 {
+	nvme_ana_identify_namespace(ns, &id->nmic, &id->anagrpid);
 	id->nsattr = ns->read_only ? NVME_NSATTR_WRITE_PROTECTED : 0;
 	id->nstat = NVME_NSTAT_READY;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/log.h"
+#include "nvme/ana.h"
 #include "nvme/compare.h"
 #include "nvme/controller-private.h"
 #include "nvme/copy.h"
@@ -184,9 +185,11 @@ nvme_status nvme_io_hold_namespace(struct nvme_request *request)
 		request->ns = ns;
 		return 0;
 	}
-	if (nsid && nsid <= NVME_MAX_NAMESPACES)
-		return nvme_invalid_field(request, nsid);
-	return NVME_INVALID_NAMESPACE | NVME_DNR;
+	if (!nsid || nsid > NVME_MAX_NAMESPACES)
+		return NVME_INVALID_NAMESPACE | NVME_DNR;
+	if (nvme_ana_is_taken(request->worker->ctrl, nsid))
+		return NVME_ANA_PERSISTENT_LOSS;
+	return nvme_invalid_field(request, nsid);
 }
 
 bool nvme_io_contains(const struct nvme_namespace *ns, uint64_t lba, uint64_t blocks)

@@ -3,6 +3,7 @@ src_libnvme_a_SOURCES = \
 	src/nvme/abort.c src/nvme/abort.h \
 	src/nvme/admin.c src/nvme/admin.h \
 	src/nvme/admin-queues.c \
+	src/nvme/ana.c src/nvme/ana.h \
 	src/nvme/async-event.c src/nvme/async-event.h \
 	src/nvme/bounce.c src/nvme/bounce.h \
 	src/nvme/compare.c src/nvme/compare.h \

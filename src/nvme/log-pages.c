@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "nvme/admin.h"
+#include "nvme/ana.h"
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
 #include "nvme/features.h"
@@ -145,7 +146,7 @@ static void changed_page(struct nvme_state *state, void *page, bool retain)
 			*list++ = nsid;
 }
 
-static size_t page_size(uint8_t id)
+static size_t page_size(const struct nvme_controller *ctrl, uint8_t id)
 {
 	switch (id) {
 	case NVME_LOG_ERROR:
@@ -156,6 +157,8 @@ static size_t page_size(uint8_t id)
 		return sizeof(struct nvme_firmware_log);
 	case NVME_LOG_CHANGED_NAMESPACES:
 		return NVME_CHANGED_NAMESPACES_MAX * sizeof(uint32_t);
+	case NVME_LOG_ANA:
+		return nvme_ana_is_used(ctrl) ? NVME_ANA_LOG_BYTES : 0;
 	case NVME_LOG_SUPPORTED:
 	case NVME_LOG_FEATURES:
 		return 256 * sizeof(uint32_t);
@@ -166,10 +169,10 @@ static size_t page_size(uint8_t id)
 	}
 }
 
-static void supported_page(uint32_t *page)
+static void supported_page(const struct nvme_controller *ctrl, uint32_t *page)
 {
 	for (unsigned id = 0; id < 256; id++)
-		if (page_size(id))
+		if (page_size(ctrl, id))
 			page[id] = NVME_SUPPORTED;
 }
 
@@ -179,14 +182,17 @@ static void effects_page(struct nvme_effects_log *effects)
 	nvme_io_effects(effects->io);
 }
 
-static void fill(struct nvme_controller *ctrl, uint8_t id, bool retain, void *page)
+static void fill(struct nvme_controller *ctrl, const struct nvme_command *command, void *page)
 {
+	bool retain = command->cdw10 & NVME_LOG_RAE;
+	uint8_t id = command->cdw10 & 0xff;
+
 	/* Before the page is read: what happens from here on is a new event. */
 	if (!retain)
 		nvme_async_event_log_read(ctrl, id);
 	switch (id) {
 	case NVME_LOG_SUPPORTED:
-		supported_page(page);
+		supported_page(ctrl, page);
 		break;
 	case NVME_LOG_ERROR:
 		error_page(ctrl->state, page);
@@ -203,6 +209,9 @@ static void fill(struct nvme_controller *ctrl, uint8_t id, bool retain, void *pa
 	case NVME_LOG_EFFECTS:
 		effects_page(page);
 		break;
+	case NVME_LOG_ANA:
+		nvme_ana_log(ctrl, command->cdw10 & NVME_LOG_ANA_GROUPS_ONLY, page);
+		break;
 	case NVME_LOG_FEATURES:
 		nvme_features_effects(page);
 		break;
@@ -213,7 +222,7 @@ static nvme_status judge(struct nvme_request *request, uint64_t bytes, uint64_t 
 {
 	const struct nvme_command *command = &request->command;
 	uint8_t id = command->cdw10 & 0xff;
-	size_t size = page_size(id);
+	size_t size = page_size(request->worker->ctrl, id);
 
 	if (!size)
 		return NVME_INVALID_LOG_PAGE | NVME_DNR;
@@ -246,7 +255,7 @@ void nvme_log_pages_get(struct nvme_request *request)
 		/* What is asked for beyond the end reads as zeroes. */
 		page = calloc(1, MAX_PAGE + bytes);
 		if (page)
-			fill(request->worker->ctrl, id, command->cdw10 & NVME_LOG_RAE, page);
+			fill(request->worker->ctrl, command, page);
 		result = page ? nvme_data_pointer_reply(request, page + offset, bytes)
 			      : NVME_INTERNAL_ERROR;
 	}

@@ -6,6 +6,7 @@
 #include <uuid.h>
 
 #include "base/i18n.h"
+#include "nvme/ana.h"
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
 #include "nvme/fused.h"
@@ -50,7 +51,7 @@ static void derive(const struct nvme_controller *ctrl, const char *what, uint32_
 		return;
 	}
 	len = snprintf(name, sizeof(name), "%s/%u", what, nsid);
-	uuid_generate_sha1(ret, ctrl->config.uuid, name, len);
+	uuid_generate_sha1(ret, nvme_config_subsystem(&ctrl->config), name, len);
 }
 
 static int choose_block_size(const struct nvme_namespace_config *config,
@@ -97,6 +98,7 @@ static struct nvme_namespace *namespace_new(struct nvme_controller *ctrl,
 	ns->block_shift = block_size == 4096 ? 12 : 9;
 	ns->read_only = config->read_only || info->read_only;
 	ns->shareable = config->shareable;
+	ns->shared = config->shareable && nvme_ana_is_used(ctrl);
 	ns->volatile_cache = info->volatile_cache;
 	ns->error_policy = config->error_policy;
 	nvme_throttle_set(&ns->throttle, &config->limits);
@@ -124,7 +126,7 @@ static void record(struct nvme_namespace *ns)
 	struct nvme_state_namespace now = {
 		.blocks = ns->blocks,
 		.block_size = 1u << ns->block_shift,
-		.read_only = ns->read_only,
+		.flags = ns->read_only ? NVME_STATE_NAMESPACE_READ_ONLY : 0,
 	};
 
 	memcpy(now.uuid, ns->uuid, sizeof(now.uuid));
@@ -207,10 +209,21 @@ void nvme_namespace_adopt(struct nvme_controller *ctrl)
 	ctrl->haunted = ctrl->awaited;
 }
 
+/* All but that it was taken. */
+static void forget(struct nvme_controller *ctrl, uint32_t nsid)
+{
+	struct nvme_state_namespace *known = &ctrl->state->namespaces[nsid - 1];
+
+	known->block_size = 0;
+	memset(known->uuid, 0, sizeof(known->uuid));
+	NVME_STORE(known->flags, known->flags & NVME_STATE_NAMESPACE_TAKEN);
+	NVME_STORE(known->blocks, 0);
+}
+
 /* What is not attached again is gone. */
 static void forget_awaited(struct nvme_controller *ctrl, uint32_t nsid)
 {
-	memset(&ctrl->state->namespaces[nsid - 1], 0, sizeof(ctrl->state->namespaces[0]));
+	forget(ctrl, nsid);
 	changed(ctrl, nsid);
 	ctrl->haunted &= ~bit(nsid);
 	ctrl->half_done &= ~bit(nsid);
@@ -245,7 +258,7 @@ static void gone(struct nvme_namespace *ns)
 		memset(counters, 0, sizeof(*counters));
 	}
 	/* Until now a successor had to know that requests may be under way. */
-	memset(&ctrl->state->namespaces[ns->nsid - 1], 0, sizeof(ctrl->state->namespaces[0]));
+	forget(ctrl, ns->nsid);
 	ctrl->namespaces_leaving &= ~bit(ns->nsid);
 	if (ns->done)
 		ns->done(ns->opaque);
@@ -283,6 +296,8 @@ int nvme_controller_detach(struct nvme_controller *ctrl, uint32_t nsid, void (*d
 	}
 	if (!ns)
 		return -ENOENT;
+	if (ns->shared)
+		nvme_ana_take(ctrl, nsid);
 	STORE_RELEASE(ctrl->namespaces[nsid - 1], NULL);
 	ctrl->namespaces_leaving |= bit(nsid);
 	changed(ctrl, nsid);

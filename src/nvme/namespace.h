@@ -62,6 +62,7 @@ struct nvme_namespace {
 	uint8_t block_shift;
 	bool read_only;
 	bool shareable;
+	bool shared; /* and other controllers of the subsystem may have it */
 	bool volatile_cache;
 	enum nvme_error_policy error_policy;
 	bool ready; /* atomic: nobody else's requests are under way, its commands may be executed */

@@ -133,6 +133,8 @@ enum {
 	NVME_WRITE_FAULT = 0x280,
 	NVME_UNRECOVERED_READ = 0x281,
 	NVME_COMPARE_FAILURE = 0x285,
+
+	NVME_ANA_PERSISTENT_LOSS = 0x301,
 };
 
 /* Section 4.2 */
@@ -263,6 +265,7 @@ enum {
 	NVME_LOG_FIRMWARE = 0x03,
 	NVME_LOG_CHANGED_NAMESPACES = 0x04,
 	NVME_LOG_EFFECTS = 0x05,
+	NVME_LOG_ANA = 0x0c,
 	NVME_LOG_FEATURES = 0x12, /* 2.0 */
 };
 
@@ -336,6 +339,26 @@ struct nvme_firmware_log {
 _Static_assert(sizeof(struct nvme_firmware_log) == 512, "figure 201");
 
 #define NVME_CHANGED_NAMESPACES_MAX 1024
+
+/* Asymmetric namespace access, section 5.16.1.13 of 2.0 */
+#define NVME_ANA_OPTIMIZED	 1
+#define NVME_LOG_ANA_GROUPS_ONLY (1u << 8) /* Get Log Page, cdw10: no namespaces */
+
+struct nvme_ana_log {
+	uint64_t change_count; /* 0: not reported */
+	uint16_t groups;
+	uint8_t reserved10[6];
+};
+_Static_assert(sizeof(struct nvme_ana_log) == 16, "ANA log");
+
+struct nvme_ana_group {
+	uint32_t id;
+	uint32_t namespaces; /* ids that follow, uint32_t each */
+	uint64_t change_count;
+	uint8_t state;
+	uint8_t reserved17[15];
+};
+_Static_assert(sizeof(struct nvme_ana_group) == 32, "ANA group descriptor");
 
 /* Asynchronous events, section 5.2 */
 enum {
@@ -429,7 +452,12 @@ struct nvme_identify_controller {
 	uint16_t cctemp;
 	uint8_t reserved270[50];
 	uint16_t kas; /* 0: no Keep Alive */
-	uint8_t reserved322[190];
+	uint8_t reserved322[20];
+	uint8_t anatt; /* seconds */
+	uint8_t anacap;
+	uint32_t anagrpmax;
+	uint32_t nanagrpid;
+	uint8_t reserved352[160];
 	uint8_t sqes;
 	uint8_t cqes;
 	uint16_t maxcmd;
@@ -455,10 +483,16 @@ struct nvme_identify_controller {
 _Static_assert(sizeof(struct nvme_identify_controller) == 4096, "figure 251");
 _Static_assert(offsetof(struct nvme_identify_controller, cntrltype) == 111, "figure 251");
 _Static_assert(offsetof(struct nvme_identify_controller, oacs) == 256, "figure 251");
+_Static_assert(offsetof(struct nvme_identify_controller, anatt) == 342, "figure 251");
 _Static_assert(offsetof(struct nvme_identify_controller, sqes) == 512, "figure 251");
 _Static_assert(offsetof(struct nvme_identify_controller, subnqn) == 768, "figure 251");
 _Static_assert(offsetof(struct nvme_identify_controller, psd) == 2048, "figure 251");
 
+#define NVME_CMIC_CONTROLLERS	   (1u << 1) /* the subsystem may have several */
+#define NVME_CMIC_ANA		   (1u << 3)
+#define NVME_ANACAP_OPTIMIZED	   (1u << 0)
+#define NVME_ANACAP_LOSS	   (1u << 3)
+#define NVME_ANACAP_GROUP_STAYS	   (1u << 6) /* while it is attached */
 #define NVME_OACS_FORMAT	   (1u << 1)
 #define NVME_FNA_NOT_ALL	   (1u << 3) /* 2.0: not all namespaces at once */
 #define NVME_OACS_DOORBELL_BUFFER  (1u << 8)
@@ -521,7 +555,9 @@ struct nvme_identify_namespace {
 	uint16_t mssrl;
 	uint32_t mcl;
 	uint8_t msrc;
-	uint8_t reserved81[18];
+	uint8_t reserved81[11];
+	uint32_t anagrpid;
+	uint8_t reserved96[3];
 	uint8_t nsattr;
 	uint8_t reserved100[4];
 	uint8_t nguid[16];
@@ -531,10 +567,12 @@ struct nvme_identify_namespace {
 };
 _Static_assert(sizeof(struct nvme_identify_namespace) == 4096, "figure 249");
 _Static_assert(offsetof(struct nvme_identify_namespace, npwg) == 64, "figure 249");
+_Static_assert(offsetof(struct nvme_identify_namespace, anagrpid) == 92, "figure 249");
 _Static_assert(offsetof(struct nvme_identify_namespace, nsattr) == 99, "figure 249");
 _Static_assert(offsetof(struct nvme_identify_namespace, nguid) == 104, "figure 249");
 _Static_assert(offsetof(struct nvme_identify_namespace, lbaf) == 128, "figure 249");
 
+#define NVME_NMIC_SHARED	    (1u << 0)
 #define NVME_NSATTR_WRITE_PROTECTED (1u << 0)
 #define NVME_NSFEAT_OPTIMAL	    (1u << 4) /* NPWG, NPWA, NPDG, NPDA and NOWS are there */
 #define NVME_DLFEAT_ZEROES	    1	      /* deallocated blocks read as zeroes */

@@ -139,9 +139,12 @@ _Static_assert(NVME_MAX_NAMESPACES <= 64, "changed_namespaces");
 struct nvme_state_namespace {
 	uint64_t blocks; /* 0: not attached */
 	uint32_t block_size;
-	uint32_t read_only;
+	uint32_t flags; /* NVME_STATE_NAMESPACE_* */
 	uint8_t uuid[16];
 };
+
+#define NVME_STATE_NAMESPACE_READ_ONLY (1u << 0)
+#define NVME_STATE_NAMESPACE_TAKEN     (1u << 1) /* it was shared, see ana.h */
 
 struct nvme_state_counters {
 	uint64_t read_commands, read_bytes, write_commands, write_bytes, flush_commands, errors;

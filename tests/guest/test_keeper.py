@@ -26,13 +26,31 @@ keeper = subprocess.Popen(["/usr/libexec/virtnvme/virtnvme-keeper", "--config-fd
 os.close(ready[1])
 print(os.read(ready[0], 65536).decode())
 '''
+# One request on its control socket.
+ASK = '''
+import socket, struct, sys
+sock = socket.socket(socket.AF_UNIX)
+sock.connect(sys.argv[1])
+request = sys.stdin.buffer.read()
+sock.sendall(struct.pack("<I", len(request)) + request)
+size, = struct.unpack("<I", sock.recv(4, socket.MSG_WAITALL))
+print(sock.recv(size, socket.MSG_WAITALL).decode())
+'''
 
 
-def start_keeper(host, queues=2, program='/usr/libexec/virtnvme/virtnvme-controller'):
+def ask(host, command, **arguments):
+    done = host.run(['python3', '-c', ASK, f'{RUN}/keeper.sock'],
+                    input=json.dumps({'id': 1, 'command': command, 'arguments': arguments}))
+    answer = json.loads(done.stdout)
+    assert 'result' in answer, answer
+    return answer['result']
+
+
+def start_keeper(host, queues=2, program='/usr/libexec/virtnvme/virtnvme-controller', controllers=None):
     config = {
         'uuid': UUID, 'name': 'guest', 'runtime_dir': RUN, 'owner': {'uid': 0, 'gid': 0},
         'controller_program': program, 'controller_user': 'virtnvme', 'log_level': 7,
-        'controllers': [{
+        'controllers': controllers or [{
             'index': 0, 'serial': 'VNKEEPER', 'uuid': UUID, 'queues': queues,
             'namespaces': [{'nsid': 1, 'target': 'nvme0n1', 'type': 'file', 'path': f'{IMAGES}/keeper.raw',
                             'capacity': 64 << 20, 'cache': 'none', 'io': 'io_uring', 'discard': True, 'uuid': UUID}]}],
@@ -41,12 +59,15 @@ def start_keeper(host, queues=2, program='/usr/libexec/virtnvme/virtnvme-control
     assert json.loads(done.stdout) == {'result': {}}, done.stdout
 
 
-def devices():
+def devices(count=1):
+    vfio = []
+    for n in range(count):
+        vfio += ['-device', json.dumps({'driver': 'vfio-user-pci', 'id': f'virtnvme-nvme{n}', 'x-msg-timeout': 30000,
+                                        'socket': {'type': 'unix', 'path': f'{RUN}/nvme{n}.sock'}})]
     return ['-object', json.dumps({'qom-type': 'dbus-vmstate', 'id': 'virtnvme-vmstate', 'addr': f'unix:path={RUN}/bus.sock',
                                    'id-list': IDS}),
             '-chardev', f'socket,id=virtnvme-qmp,path={RUN}/qmp.sock', '-mon', 'chardev=virtnvme-qmp,mode=control',
-            '-device', json.dumps({'driver': 'vfio-user-pci', 'id': 'virtnvme-nvme0', 'x-msg-timeout': 30000,
-                                   'socket': {'type': 'unix', 'path': f'{RUN}/nvme0.sock'}})]
+            *vfio]
 
 
 def ours(host):
@@ -100,4 +121,63 @@ def test_qemu_killed(lab_host):
     start_keeper(lab_host)
     with QemuGuest(lab_host, name='again', extra_args=devices()) as guest:
         guest.check('dd if=/dev/nvme0n1 of=/dev/null bs=64k count=16 iflag=direct')
+    lab_host.wait_for(lambda: nothing_left(lab_host), 'the end of the keeper')
+
+
+SUBSYSTEM = '5f0c9d0a-27f9-4b7c-8a55-6c7c0e3b00ff'
+PATHS = '/sys/class/nvme-subsystem/nvme-subsys0'
+
+
+def path_namespace(index):
+    return {'nsid': 1, 'target': f'nvme{index}n1', 'type': 'file', 'path': f'{IMAGES}/paths.raw', 'capacity': 64 << 20, 'cache': 'none',
+            'shareable': True, 'uuid': UUID, 'nguid': UUID}
+
+
+def path_controller(index):
+    return {'index': index, 'serial': 'VNPATHS', 'uuid': UUID[:-1] + str(index), 'subsystem': SUBSYSTEM, 'queues': 2,
+            'namespaces': [path_namespace(index)]}
+
+
+def wait_for_paths(guest, *controllers):
+    """The disk has a path by each of these controllers, and by no other."""
+    want = ' '.join(f'nvme0c{n}n1' for n in controllers)
+    guest.check(f'for i in $(seq 300); do [ "$(cd /sys/block; ls -d nvme?c?n1 2>/dev/null | xargs)" = "{want}" ] && exit; sleep 0.1; done; '
+                f'ls /sys/block {PATHS}; dmesg | tail -20; exit 1', 60)
+
+
+def reads_and_writes(guest):
+    """How many of them the controllers have served: the paths' own counters."""
+    return [int(n) for n in guest.check('cat /sys/block/nvme0c?n1/stat | awk \'{print $1 + $5}\'').split()]
+
+
+def test_two_paths(lab_host):
+    """Linux sees one disk behind two controllers, and loses one path and then the other under load without a wrong byte or an error."""
+    start_keeper(lab_host, controllers=[path_controller(0), path_controller(1)])
+    with QemuGuest(lab_host, extra_args=devices(2)) as guest:
+        wait_for_paths(guest, 0, 1)
+        assert guest.check('ls /dev/nvme?n?').split() == ['/dev/nvme0n1']
+        assert guest.check('cat /sys/block/nvme0c?n1/ana_state').split() == ['optimized'] * 2
+        assert guest.check(f'cat {PATHS}/nvme?/cntlid').split() == ['1', '2']
+        guest.check(f'echo round-robin > {PATHS}/iopolicy')
+        guest.check('(while [ ! -e /tmp/enough ]; do fio --name=x --filename=/dev/nvme0n1 --direct=1 --ioengine=libaio --iodepth=16 --rw=randrw '
+                    '--bs=4k --size=2M --fsync=64 --verify=crc32c --verify_fatal=1 --output=/tmp/fio.log || { echo 1 > /tmp/status; exit; }; done; '
+                    'echo 0 > /tmp/status) > /dev/null 2>&1 &')
+        guest.check('for i in $(seq 300); do [ -s /tmp/fio.log ] && exit; sleep 0.1; done; exit 1', 60)
+        assert all(reads_and_writes(guest)), 'both paths are used'
+
+        # A namespace is taken from one controller, and comes back.
+        ask(lab_host, 'remove-namespace', index=0, nsid=1)
+        wait_for_paths(guest, 1)
+        ask(lab_host, 'add-namespace', index=0, namespace=path_namespace(0))
+        wait_for_paths(guest, 0, 1)
+        # The controller is killed, and both paths go on.
+        os.kill(next(pid for pid, line in ours(lab_host).items() if 'virtnvme-controller' in line), signal.SIGKILL)
+        # The guest takes a controller out.
+        guest.check('echo 1 > /sys/class/nvme/nvme1/device/remove', 120)
+        wait_for_paths(guest, 0)
+
+        guest.check('rm /tmp/fio.log; for i in $(seq 900); do [ -s /tmp/fio.log ] && exit; [ -e /tmp/status ] && exit; sleep 0.1; done; exit 1', 120)
+        guest.check('touch /tmp/enough; for i in $(seq 900); do [ -e /tmp/status ] && break; sleep 0.1; done; '
+                    '[ "$(cat /tmp/status)" = 0 ] || { cat /tmp/fio.log; dmesg | tail -30; exit 1; }', 120)
+        assert not complaints(guest)
     lab_host.wait_for(lambda: nothing_left(lab_host), 'the end of the keeper')

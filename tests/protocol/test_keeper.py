@@ -542,3 +542,55 @@ def test_survives_its_starter():
                     continue
                 assert not target.startswith('pipe:'), target
         keeper.stop()
+
+
+PERSISTENT_LOSS = 0x301
+
+
+def test_two_paths(keeper):
+    """Two controllers are one subsystem with one disk, also for a successor of controller and keeper."""
+    for index in range(2):
+        keeper.controller(index, serial='VNPATHS', subsystem='8f6b0d3e-0000-4000-8000-0000000000ff')['namespaces'] += [
+            keeper.file_disk(capacity=16 * MIB, shareable=True), keeper.file_disk(2 + index, 'own%d.raw' % index, capacity=1 * MIB)]
+    keeper.start()
+    paths = [drive(keeper, index) for index in range(2)]
+    drivers = [driver for _, driver in paths]
+
+    def judge():
+        controllers = [driver.identify(1) for driver in drivers]
+        assert [controller[768:1024].rstrip(b'\0') for controller in controllers] == [
+            b'nqn.2014-08.org.nvmexpress:uuid:8f6b0d3e-0000-4000-8000-0000000000ff'] * 2
+        assert [struct.unpack_from('<H', controller, 78)[0] for controller in controllers] == [1, 2]
+        assert [controller[76] for controller in controllers] == [0b1010] * 2
+        namespaces = [driver.identify(0, 1) for driver in drivers]
+        assert namespaces[0] == namespaces[1] and namespaces[0][30] == 1
+        assert drivers[0].identify(3, 1) == drivers[1].identify(3, 1)
+        assert [drivers[index].identify(0, 2 + index)[30] for index in range(2)] == [0, 0]
+
+    def cross(lba):
+        for writer, reader in ((0, 1), (1, 0)):
+            content = random.Random(lba + writer).randbytes(65536)
+            drivers[writer].write(lba, content)
+            drivers[reader].flush()
+            assert drivers[reader].read(lba, len(content)) == content
+
+    judge()
+    cross(0)
+    keeper.call('upgrade')
+    judge()
+    cross(1000)
+    # One path goes, also for the next controller process, and comes back.
+    keeper.call('remove-namespace', index=0, nsid=1)
+    with pytest.raises(nvme.Failed) as failure:
+        drivers[0].read(0, 512)
+    assert failure.value.status == PERSISTENT_LOSS
+    os.kill(keeper.call('status')['controller']['pid'], signal.SIGKILL)
+    with pytest.raises(nvme.Failed) as failure:
+        drivers[0].read(0, 512)
+    assert failure.value.status == PERSISTENT_LOSS
+    drivers[1].write(5, bytes(512))
+    keeper.call('add-namespace', index=0, namespace=keeper.file_disk(shareable=True))
+    cross(2000)
+    for client, _ in paths:
+        client.close()
+    keeper.stop()

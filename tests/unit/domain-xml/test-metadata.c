@@ -446,11 +446,13 @@ static void ids_of_the_user_win(void **state)
 	uint8_t uuid[16], nguid[16];
 	char serial[IDENTITY_SERIAL_SIZE];
 
-	assert_int_equal(identity_disk_ids(domain, 3, metadata_disk(metadata, 3, 7), uuid, nguid),
+	assert_int_equal(identity_disk_ids(domain, metadata_controller(metadata, 3),
+					   metadata_disk(metadata, 3, 7), uuid, nguid),
 			 0);
 	assert_int_equal(uuid[1], 0x11);
 	assert_int_equal(nguid[1], 0xee);
-	assert_int_equal(identity_disk_ids(domain, 3, metadata_disk(metadata, 3, 2), uuid, nguid),
+	assert_int_equal(identity_disk_ids(domain, metadata_controller(metadata, 3),
+					   metadata_disk(metadata, 3, 2), uuid, nguid),
 			 0);
 	assert_int_equal(uuid[6] >> 4, 5);
 	assert_int_equal(

@@ -1,6 +1,7 @@
 NVME_TESTS = \
 	tests/unit/nvme/test-abort \
 	tests/unit/nvme/test-admin \
+	tests/unit/nvme/test-ana \
 	tests/unit/nvme/test-coalescing \
 	tests/unit/nvme/test-compare \
 	tests/unit/nvme/test-copy \
@@ -48,6 +49,8 @@ tests_unit_nvme_test_copy_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_crash_CPPFLAGS = $(UNIT_CPPFLAGS) -DNVME_CRASH_POINTS
 tests_unit_nvme_test_crash_LDADD = tests/unit/nvme/libmachine.a tests/unit/nvme/libcrash.a \
 	tests/unit/nvme/libmachine.a $(BASE_LIBS) $(UUID_LIBS) $(CMOCKA_LIBS)
+tests_unit_nvme_test_ana_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_ana_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_coalescing_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_coalescing_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_compare_CPPFLAGS = $(UNIT_CPPFLAGS)
