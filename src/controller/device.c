@@ -157,6 +157,7 @@ static void device_reset(void *opaque)
 	struct device *device = opaque;
 
 	log_debug("controller %u: reset", device->config.index);
+	nvme_controller_lose_power(device->ctrl);
 	reset_function(device, reset_done);
 }
 

@@ -19,6 +19,7 @@ enum nvme_event {
 	NVME_EVENT_DOORBELL_REGISTER,
 	NVME_EVENT_DOORBELL_VALUE,
 	NVME_EVENT_NAMESPACE,
+	NVME_EVENT_TEMPERATURE,
 };
 
 /** nvme_async_event_raise() - any thread */

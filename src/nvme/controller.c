@@ -9,6 +9,7 @@
 #include "nvme/fused.h"
 #include "nvme/interrupt.h"
 #include "nvme/recovery.h"
+#include "nvme/smart.h"
 
 /*
  * Theory of operation
@@ -98,6 +99,10 @@ static void clear_state(struct nvme_state *state)
 {
 	struct nvme_state_registers *registers = &state->registers;
 
+	if (registers->ending & NVME_ENDING_POWER) {
+		nvme_smart_lost_power(state);
+		NVME_STORE(registers->ending, registers->ending & ~NVME_ENDING_POWER);
+	}
 	nvme_state_reset(state);
 	if (registers->ending & NVME_ENDING_RESET) {
 		registers->cc = registers->aqa = 0;
@@ -411,6 +416,12 @@ void nvme_controller_reset(struct nvme_controller *ctrl, void (*done)(void *opaq
 		nvme_host_call(ctrl->host, NVME_HOST_CONTROL, &ctrl->reset_call);
 	}
 	stop(ctrl);
+}
+
+void nvme_controller_lose_power(struct nvme_controller *ctrl)
+{
+	NVME_STORE(ctrl->state->registers.ending,
+		   ctrl->state->registers.ending | NVME_ENDING_POWER);
 }
 
 void nvme_controller_set_bus_master(struct nvme_controller *ctrl, bool on)

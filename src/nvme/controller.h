@@ -196,6 +196,9 @@ void nvme_controller_write(struct nvme_controller *ctrl, uint64_t offset, const 
  */
 void nvme_controller_reset(struct nvme_controller *ctrl, void (*done)(void *opaque), void *opaque);
 
+/** nvme_controller_lose_power() - the reset that follows at once is one of the machine: SMART counts it */
+void nvme_controller_lose_power(struct nvme_controller *ctrl);
+
 /** nvme_controller_set_bus_master() - PCI command register; off: no DMA, commands stay unfetched */
 void nvme_controller_set_bus_master(struct nvme_controller *ctrl, bool on);
 

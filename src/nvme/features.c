@@ -2,8 +2,10 @@
 #include "nvme/features.h"
 
 #include "base/clock.h"
+#include "nvme/async-event.h"
 #include "nvme/controller-private.h"
 #include "nvme/identify.h"
+#include "nvme/smart.h"
 
 enum select {
 	SELECT_CURRENT,
@@ -287,7 +289,9 @@ static nvme_status set(struct nvme_request *request)
 		value = threshold(features, cdw11, true);
 		if (!value)
 			return nvme_invalid_field(request, cdw11);
-		*value = THRESHOLD(cdw11);
+		WRITE_ONCE(*value, THRESHOLD(cdw11));
+		if (nvme_smart_is_too_hot(features))
+			nvme_async_event_raise(request->worker->ctrl, NVME_EVENT_TEMPERATURE);
 		return 0;
 	case NVME_FEATURE_POWER:
 		if (cdw11 & 0x1f)

@@ -34,6 +34,7 @@ src_libnvme_a_SOURCES = \
 	src/nvme/ring.c src/nvme/ring.h \
 	src/nvme/sgl.c src/nvme/sgl.h \
 	src/nvme/shutdown.c src/nvme/shutdown.h \
+	src/nvme/smart.c src/nvme/smart.h \
 	src/nvme/spec.h \
 	src/nvme/state.c src/nvme/state.h \
 	src/nvme/sync.c src/nvme/sync.h \

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nvme/log-pages.h"
 
-#include <time.h>
-
 #include "nvme/admin.h"
 #include "nvme/ana.h"
 #include "nvme/async-event.h"
@@ -10,6 +8,7 @@
 #include "nvme/features.h"
 #include "nvme/identify.h"
 #include "nvme/io.h"
+#include "nvme/smart.h"
 
 /* The longest page, and longer than MDTS allows nothing is asked for. */
 #define MAX_PAGE 4096
@@ -69,40 +68,6 @@ static void error_page(struct nvme_state *state, void *page)
 		if (copy_error(state->errors[number % NVME_ERROR_LOG_ENTRIES], number, entry))
 			entry++;
 	}
-}
-
-static uint64_t data_units(uint64_t bytes)
-{
-	return DIV_ROUND_UP(bytes, 512 * 1000);
-}
-
-/* The clock of this host, which need not be the one that it was powered on at. */
-static uint64_t hours_since(uint64_t then)
-{
-	uint64_t now = time(NULL);
-
-	return then && now > then ? (now - then) / 3600 : 0;
-}
-
-static void smart_page(struct nvme_controller *ctrl, void *page)
-{
-	const struct nvme_state *state = ctrl->state;
-	struct nvme_smart_log *smart = page;
-	struct nvme_state_counters total;
-
-	nvme_namespace_total(ctrl, &total);
-	smart->temperature[0] = NVME_TEMPERATURE & 0xff;
-	smart->temperature[1] = NVME_TEMPERATURE >> 8;
-	smart->available_spare = 100;
-	smart->available_spare_threshold = 10;
-	smart->data_units_read.low = data_units(total.read_bytes);
-	smart->data_units_written.low = data_units(total.write_bytes);
-	smart->host_reads.low = total.read_commands;
-	smart->host_writes.low = total.write_commands;
-	smart->power_cycles.low = state->power_cycles;
-	smart->power_on_hours.low = hours_since(state->powered_on);
-	smart->media_errors.low = READ_ONCE(state->media_errors);
-	smart->error_log_entries.low = READ_ONCE(state->error_count);
 }
 
 static void firmware_page(void *page)
@@ -198,7 +163,7 @@ static void fill(struct nvme_controller *ctrl, const struct nvme_command *comman
 		error_page(ctrl->state, page);
 		break;
 	case NVME_LOG_SMART:
-		smart_page(ctrl, page);
+		nvme_smart_page(ctrl, page);
 		break;
 	case NVME_LOG_FIRMWARE:
 		firmware_page(page);

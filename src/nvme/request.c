@@ -10,6 +10,7 @@
 #include "nvme/io.h"
 #include "nvme/journal.h"
 #include "nvme/log-pages.h"
+#include "nvme/smart.h"
 
 void nvme_request_list_init(struct nvme_request_list *list)
 {
@@ -96,6 +97,8 @@ struct nvme_request *nvme_request_new(struct nvme_sq *sq)
 	request->on_executed = NULL;
 	sq->in_flight++;
 	sq->worker->in_flight++;
+	if (sq->id)
+		nvme_smart_busy(sq->worker);
 	return request;
 }
 
@@ -107,6 +110,8 @@ void nvme_request_put_back(struct nvme_request *request)
 	pool->free = request;
 	request->sq->in_flight--;
 	request->worker->in_flight--;
+	if (request->sq->id)
+		nvme_smart_idle(request->worker);
 }
 
 /* Admin commands without a namespace are not counted: they are over at once, or go from worker to
@@ -151,6 +156,8 @@ static void end(struct nvme_request *request)
 	request->next = pool->free;
 	pool->free = request;
 	sq->in_flight--;
+	if (sq->id)
+		nvme_smart_idle(request->worker);
 	nvme_sq_check_idle(sq);
 	nvme_worker_end(request->worker);
 }

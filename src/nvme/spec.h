@@ -330,6 +330,8 @@ struct nvme_smart_log {
 };
 _Static_assert(sizeof(struct nvme_smart_log) == 512, "figure 198");
 
+#define NVME_WARNING_OF_TEMPERATURE (1u << 1) /* critical_warning, and feature 0Bh */
+
 struct nvme_firmware_log {
 	uint8_t active;
 	uint8_t reserved1[7];
@@ -363,12 +365,14 @@ _Static_assert(sizeof(struct nvme_ana_group) == 32, "ANA group descriptor");
 /* Asynchronous events, section 5.2 */
 enum {
 	NVME_EVENT_TYPE_ERROR = 0,
+	NVME_EVENT_TYPE_SMART = 1,
 	NVME_EVENT_TYPE_NOTICE = 2,
 };
 
 enum {
 	NVME_EVENT_INVALID_DOORBELL_REGISTER = 0,
 	NVME_EVENT_INVALID_DOORBELL_VALUE = 1,
+	NVME_EVENT_TEMPERATURE_THRESHOLD = 1,
 	NVME_EVENT_NAMESPACE_CHANGED = 0,
 };
 

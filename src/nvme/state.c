@@ -31,7 +31,8 @@ void nvme_state_reset(struct nvme_state *state)
 	memset(&state->events, 0, sizeof(state->events));
 	NVME_STORE(state->shadow.doorbells, 0);
 	memset(&state->shadow, 0, sizeof(state->shadow));
-	memset(state->hands, 0, sizeof(state->hands));
+	for (unsigned i = 0; i < NVME_MAX_WORKERS; i++)
+		state->hands[i].command = 0;
 	nvme_features_reset(&state->features);
 	state->registers.intms = 0;
 	NVME_STORE(state->registers.csts, 0);

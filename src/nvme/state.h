@@ -57,13 +57,14 @@ struct nvme_state_registers {
 	uint32_t aqa;
 	uint64_t asq;
 	uint64_t acq;
-	uint32_t ending; /* NVME_ENDING_* */
-	uint32_t padding;
+	uint32_t ending;	   /* NVME_ENDING_* */
+	uint32_t unsafe_shutdowns; /* SMART's; no reset clears it */
 };
 
 #define NVME_ENDING_STOP                                                                           \
 	(1u << 0) /* the queues are being dropped, what they had in flight drains */
 #define NVME_ENDING_RESET (1u << 1) /* and the registers go back to power-on values */
+#define NVME_ENDING_POWER (1u << 2) /* it is the machine that was reset: to be counted */
 
 struct nvme_state_sq {
 	uint64_t base;
@@ -150,10 +151,13 @@ struct nvme_state_counters {
 	uint64_t read_commands, read_bytes, write_commands, write_bytes, flush_commands, errors;
 };
 
-/* What a worker parses, executes or ends at this moment, in a cache line of its own. */
+/* What a worker parses, executes or ends at this moment, in a cache line of its own; and for how long
+ * commands were outstanding, of which it was the last to have one (SMART). */
 struct nvme_state_hand {
 	uint32_t command; /* 0: none; else NVME_HAND of it */
-	uint32_t padding[15];
+	uint32_t padding;
+	uint64_t busy_us;
+	uint64_t unused[6];
 };
 
 #define NVME_HAND(sqid, slot) (1u << 31 | (uint32_t)(sqid) << 16 | (slot))

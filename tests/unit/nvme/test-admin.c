@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "base/clock.h"
 #include "nvme/state.h"
 #include "tests/unit/nvme/machine.h"
 #include "tests/unit/test.h"
@@ -263,6 +264,164 @@ static void smart_log_counts(void **state)
 	assert_int_equal(smart->power_on_hours.low, 0);
 }
 
+static void get_smart(struct machine *machine, uint64_t page)
+{
+	assert_status(machine_execute(machine, 0,
+				      machine_get_log(NVME_LOG_SMART, 512, 0, false, page)),
+		      0);
+}
+
+static uint64_t busy_us(struct machine *machine)
+{
+	const struct nvme_state *of_controller = machine->state;
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < NVME_MAX_WORKERS; i++)
+		sum += of_controller->hands[i].busy_us;
+	return sum;
+}
+
+static uint64_t coarse(void)
+{
+	return clock_us(CLOCK_MONOTONIC_COARSE);
+}
+
+static void wait_for_ticks(unsigned count)
+{
+	while (count--) {
+		uint64_t now = coarse();
+
+		while (coarse() == now)
+			;
+	}
+}
+
+/* Two workers: their times overlap, and count once. */
+static void smart_log_has_busy_time(void **state)
+{
+	struct machine *machine = *state;
+	struct machine_disk *disk = machine_disk(machine);
+	struct nvme_state *of_controller = machine->state;
+	uint64_t page = machine_alloc(machine, 1), before, begin, least;
+	const struct nvme_smart_log *smart = machine_at(machine, page);
+
+	disk->hold = true;
+	before = busy_us(machine);
+	begin = coarse();
+	machine_submit(machine, 1, machine_rw(NVME_IO_READ, 0, 1, page, 0));
+	machine_submit(machine, 2, machine_rw(NVME_IO_READ, 0, 1, page, 0));
+	machine_run(machine);
+	least = coarse();
+	wait_for_ticks(3);
+	machine_release(machine, disk);
+	machine_run(machine);
+	assert_int_equal(busy_us(machine), before);
+	wait_for_ticks(3);
+	least = coarse() - least;
+	machine_release(machine, disk);
+	machine_run(machine);
+	assert_true(busy_us(machine) - before >= least);
+	assert_true(busy_us(machine) - before <= coarse() - begin);
+	/* Not while nothing is outstanding. */
+	before = busy_us(machine);
+	wait_for_ticks(2);
+	machine_restart(machine, NULL);
+	machine_attach(machine, 1, disk);
+	get_smart(machine, page);
+	assert_int_equal(busy_us(machine), before);
+	of_controller->hands[1].busy_us += 90ULL * 1000000;
+	of_controller->hands[63].busy_us += 31ULL * 1000000;
+	get_smart(machine, page);
+	assert_int_equal(smart->busy_minutes.low, 2);
+	machine_write32(machine, NVME_REG_CC, 0);
+	machine_run(machine);
+	assert_true(busy_us(machine) >= 121ULL * 1000000);
+	disk->hold = false;
+}
+
+static void nobody_waits(void *opaque)
+{
+}
+
+static void reset_machine(struct machine *machine)
+{
+	nvme_controller_lose_power(machine->ctrl);
+	nvme_controller_reset(machine->ctrl, nobody_waits, NULL);
+	machine_run(machine);
+}
+
+static void expect_shutdowns(struct machine *machine, uint64_t page, unsigned cycles,
+			     unsigned unsafe)
+{
+	const struct nvme_smart_log *smart = machine_at(machine, page);
+
+	machine_enable(machine);
+	get_smart(machine, page);
+	assert_int_equal(smart->power_cycles.low, cycles);
+	assert_int_equal(smart->unsafe_shutdowns.low, unsafe);
+}
+
+static void smart_log_counts_unsafe_shutdowns(void **state)
+{
+	struct machine *machine = *state;
+	uint64_t page = machine_alloc(machine, 1);
+
+	reset_machine(machine);
+	expect_shutdowns(machine, page, 2, 1);
+	/* The guest shuts down, in order. */
+	machine_write32(machine, NVME_REG_CC, 4 << 20 | 6 << 16 | 1 << 14 | NVME_CC_EN);
+	machine_run(machine);
+	assert_int_equal(machine_read32(machine, NVME_REG_CSTS) & NVME_CSTS_SHST_MASK,
+			 NVME_CSTS_SHST_OVER);
+	reset_machine(machine);
+	/* A machine that starts resets all its devices once more. */
+	reset_machine(machine);
+	expect_shutdowns(machine, page, 3, 1);
+	/* The function's own reset takes no power away, nor does another process. */
+	nvme_controller_reset(machine->ctrl, nobody_waits, NULL);
+	machine_run(machine);
+	machine_restart(machine, NULL);
+	machine_attach(machine, 1, machine_disk(machine));
+	expect_shutdowns(machine, page, 3, 1);
+}
+
+static void smart_log_warns_of_the_temperature(void **state)
+{
+	struct machine *machine = *state;
+	uint64_t page = machine_alloc(machine, 1);
+	const struct nvme_smart_log *smart = machine_at(machine, page);
+	struct machine_completion completion;
+	uint16_t event;
+
+	feature(machine, true, NVME_FEATURE_ASYNC_EVENT, NVME_WARNING_OF_TEMPERATURE);
+	event = machine_submit(machine, 0,
+			       (struct nvme_command){ .opcode = NVME_ADMIN_ASYNC_EVENT });
+	machine_run(machine);
+	feature(machine, true, NVME_FEATURE_TEMPERATURE, 311);
+	get_smart(machine, page);
+	assert_int_equal(smart->critical_warning, 0);
+	machine_submit(machine, 0,
+		       (struct nvme_command){ .opcode = NVME_ADMIN_SET_FEATURE,
+					      .cdw10 = NVME_FEATURE_TEMPERATURE,
+					      .cdw11 = 310 });
+	machine_run(machine);
+	assert_true(machine_take(machine, 0, &completion));
+	assert_true(machine_take(machine, 0, &completion));
+	assert_int_equal(completion.cid, event);
+	assert_int_equal(completion.result, NVME_EVENT_TYPE_SMART |
+						    NVME_EVENT_TEMPERATURE_THRESHOLD << 8 |
+						    NVME_LOG_SMART << 16);
+	get_smart(machine, page);
+	assert_int_equal(smart->critical_warning, NVME_WARNING_OF_TEMPERATURE);
+	/* Too cold. */
+	feature(machine, true, NVME_FEATURE_TEMPERATURE, 343);
+	get_smart(machine, page);
+	assert_int_equal(smart->critical_warning, 0);
+	feature(machine, true, NVME_FEATURE_TEMPERATURE, 1 << 20 | 310);
+	get_smart(machine, page);
+	assert_int_equal(smart->critical_warning, NVME_WARNING_OF_TEMPERATURE);
+}
+
 static void smart_log_has_hours(void **state)
 {
 	struct machine *machine = *state;
@@ -395,6 +554,10 @@ int main(void)
 		test(number_of_queues_is_asked_first),
 		test(smart_log_counts),
 		test(smart_log_has_hours),
+		test(smart_log_counts_unsafe_shutdowns),
+		test(smart_log_warns_of_the_temperature),
+		cmocka_unit_test_setup_teardown(smart_log_has_busy_time, machine_setup_two_workers,
+						machine_teardown),
 		test(error_log_tells_where),
 		test(logs_have_offsets_and_lengths),
 		test(unknown_logs_are_refused),
