@@ -10,9 +10,9 @@
  * Taking it is a round, as a freeze is: the first half sets `claim` to a number that is new, and calls
  * all workers. Each lets go what has waited for the last pair, remembers that it is `closed` for this
  * number, and reports when nothing of the namespace is executing there; what comes is gated. After the last
- * report the compare runs, then the write. Their end clears `claim`, by which every worker sees that
- * the number is over. So a command costs one look at its worker's own memory, and pairs without end do not
- * starve it.
+ * report the compare runs, then the write. Their end, once it is in the journal, clears `claim`, by
+ * which every worker sees that the number is over. So a command costs one look at its worker's own
+ * memory, and pairs without end do not starve it.
  *
  * Who shares the image from outside does not take part in this: such an image has no pairs.
  *
@@ -174,6 +174,7 @@ static void go_on(struct nvme_request *first, struct nvme_request *second)
 	WRITE_ONCE(second->ns->owner, second);
 	nvme_request_set_executing(second, true);
 	nvme_throttle_spend(&second->ns->throttle, true, second->block.bytes);
+	second->rationed = true;
 	nvme_request_complete(first, NVME_SUCCESS);
 	nvme_request_take_in_hand(second);
 	nvme_request_execute(second);

@@ -56,16 +56,30 @@ static inline struct nvme_namespace_share *nvme_fused_share(const struct nvme_re
 static inline bool nvme_fused_admits(const struct nvme_request *request)
 {
 	const struct nvme_namespace *ns = request->ns;
-	uint64_t closed = nvme_fused_share(request)->closed;
+	const struct nvme_namespace_share *share = nvme_fused_share(request);
+	uint64_t closed = share->closed;
+	const struct nvme_request *owner;
 
-	return nvme_namespace_is_ready(ns) &&
-	       (!closed || closed != LOAD_ACQUIRE(ns->claim) || READ_ONCE(ns->owner) == request);
+	if (!nvme_namespace_is_ready(ns))
+		return false;
+	if (!closed || closed != LOAD_ACQUIRE(ns->claim))
+		return true;
+	owner = READ_ONCE(ns->owner);
+	/* Whom a predecessor's pair has left it to may not find it any more. */
+	return owner == request || (!owner && share->leaving);
+}
+
+/** nvme_fused_is_owner() - does it have its namespace for itself? */
+static inline bool nvme_fused_is_owner(const struct nvme_request *request)
+{
+	return request->ns && nvme_fused_share(request)->closed &&
+	       READ_ONCE(request->ns->owner) == request;
 }
 
 /** nvme_fused_release() - a request that ends gives back what it has for itself */
 static inline void nvme_fused_release(const struct nvme_request *request)
 {
-	if (nvme_fused_share(request)->closed && READ_ONCE(request->ns->owner) == request)
+	if (nvme_fused_is_owner(request))
 		nvme_fused_open(request->ns);
 }
 

@@ -94,6 +94,7 @@ struct nvme_request *nvme_request_new(struct nvme_sq *sq)
 	request->error_location = NVME_ERROR_NO_LOCATION;
 	request->executing = false;
 	request->has_written = false;
+	request->rationed = false;
 	request->on_executed = NULL;
 	sq->in_flight++;
 	sq->worker->in_flight++;
@@ -295,12 +296,15 @@ void nvme_request_complete(struct nvme_request *request, nvme_status status)
 	}
 	if (status)
 		status |= nvme_log_pages_add_error(request, status);
+	request->status = status;
+	/* Before others may compare with what it has written: it is not written again. */
+	if (nvme_fused_is_owner(request) && request->sq->live)
+		nvme_request_executed(request);
 	release(request);
 	if (!request->sq->live) {
 		end(request); /* a reset dropped the queue: the guest has forgotten the command */
 		return;
 	}
-	request->status = status;
 	/* What is lost with this process must be written again by running the command again. */
 	if (request->has_written && nvme_host_writes_pending(worker->ctrl->host, worker->index))
 		wait_for_client(request, executed);

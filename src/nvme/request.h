@@ -46,6 +46,7 @@ struct nvme_request {
 	uint16_t slot;		 /* of the journal */
 	bool executing;		 /* counted in the worker's `executing` */
 	bool has_written;	 /* data to the guest, maybe by message */
+	bool rationed;		 /* its limits have counted it, see throttle.h */
 	uint64_t mark;		 /* unacknowledged: how many writes must be */
 	void (*acknowledged)(struct nvme_request *request);
 	void (*on_executed)(struct nvme_request *request); /* the result is in the journal */

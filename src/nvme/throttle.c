@@ -158,10 +158,11 @@ static struct nvme_namespace_share *share_of(const struct nvme_request *request)
 	return &request->ns->shares[request->worker->index];
 }
 
-/* Durability and administration are not rationed, and a namespace that goes away is not kept. */
+/* Durability and administration are not rationed, and a namespace that goes away is not kept. What
+ * has gone once, and then had to wait for a pair or for the image, has been counted. */
 static bool is_free(const struct nvme_request *request)
 {
-	return !request->ns->throttle.on || !request->sq->id ||
+	return !request->ns->throttle.on || !request->sq->id || request->rationed ||
 	       request->command.opcode == NVME_IO_FLUSH || share_of(request)->leaving;
 }
 
@@ -238,6 +239,7 @@ static bool try(struct nvme_request *request, uint64_t now)
 		uint64_t *taken = &share->taken[class_of(request)];
 
 		WRITE_ONCE(*taken, *taken + time_of(&request->ns->throttle, write, bytes));
+		request->rationed = true;
 		return true;
 	}
 	*blocked = worker->throttle_round;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <errno.h>
 
+#include "nvme/host.h"
+#include "nvme/journal.h"
 #include "nvme/state.h"
 #include "tests/unit/nvme/machine.h"
 #include "tests/unit/test.h"
@@ -630,20 +632,102 @@ static void a_poisonous_write_is_not_repeated(void **state)
 	assert_status(machine_execute(machine, 2, machine_rw(NVME_IO_VERIFY, 0, 1, 0, 0)), 0);
 }
 
+static struct machine *watched;
+static unsigned opened;
+
+/* The others are told that they may: here is where they would come. */
+static void look_at_the_journal(struct nvme_host *host, unsigned worker)
+{
+	const struct nvme_state *state = watched->state;
+
+	for (unsigned slot = 0; slot < state->sqs[1].slots; slot++)
+		assert_int_not_equal(nvme_journal_stage(state->journals[1].slots[slot].word),
+				     NVME_JOURNAL_STARTED);
+	watched->kicks[worker]++;
+	opened++;
+}
+
+/* Else a successor would write it again, over what others have compared and written since. */
+static void others_come_when_the_journal_says_that_it_is_written(void **state)
+{
+	struct machine *machine = *state;
+	const struct nvme_host_ops *ops = machine->host.ops;
+	struct nvme_host_ops watching = *ops;
+
+	prepare(machine);
+	watched = machine;
+	opened = 0;
+	watching.kick = look_at_the_journal;
+	machine->host.ops = &watching;
+	submit_pair(machine, 1, 4);
+	machine_run(machine);
+	machine->host.ops = ops;
+	assert_true(opened);
+	expect_pair(machine, 1, 0, 0);
+}
+
+static bool is_detached;
+
+static void detached(void *opaque)
+{
+	is_detached = true;
+}
+
+/* Before the write that it is kept for has been taken over: it will not find it any more. */
+static void a_successor_loses_the_namespace(void **state)
+{
+	struct machine *machine = *state;
+	struct machine_disk *disk = machine_disk(machine);
+	uint16_t late;
+
+	prepare(machine);
+	disk->hold = true;
+	submit_pair(machine, 1, 4);
+	machine_run(machine);
+	machine_release(machine, disk);
+	machine_run(machine);
+	expect(machine, 1, fused.first, 0);
+	machine_die(machine, disk);
+	machine_haunt(machine, disk, all);
+	disk->hold = false;
+	assert_non_null(machine_adopt(machine, NULL));
+	attach_again(machine);
+	late = machine_submit(machine, 2, machine_rw(NVME_IO_VERIFY, 0, 1, 0, 0));
+	while (machine_run_worker(machine, 1))
+		;
+	is_detached = false;
+	assert_int_equal(nvme_controller_detach(machine->ctrl, 1, detached, NULL), 0);
+	machine_run(machine);
+	expect(machine, 1, fused.second, NVME_INVALID_FIELD);
+	expect(machine, 2, late, 0);
+	assert_true(is_detached);
+}
+
 int main(void)
 {
 #define test(name)                                                                                 \
 	cmocka_unit_test_setup_teardown(name, machine_setup_two_workers, machine_teardown)
 	const struct CMUnitTest tests[] = {
-		test(writes_what_it_has_compared), test(both_are_in_the_error_log),
-		test(around_the_end_of_the_queue), test(after_many_others),
-		test(half_a_pair_is_aborted),	   test(both_are_judged),
-		test(not_of_a_shared_image),	   test(a_write_that_fails_is_the_writes_failure),
-		test(nothing_comes_between),	   test(pairs_let_others_go),
-		test(abort_of_one_ends_both),	   test(a_reset_ends_both),
-		test(its_queue_is_deleted),	   test(a_freeze_does_not_come_between),
-		test(a_freeze_comes_before),	   test(a_successor_does_not_compare_again),
-		test(a_successor_is_reset),	   test(a_poisonous_write_is_not_repeated),
+		test(writes_what_it_has_compared),
+		test(both_are_in_the_error_log),
+		test(around_the_end_of_the_queue),
+		test(after_many_others),
+		test(half_a_pair_is_aborted),
+		test(both_are_judged),
+		test(not_of_a_shared_image),
+		test(a_write_that_fails_is_the_writes_failure),
+		test(nothing_comes_between),
+		test(pairs_let_others_go),
+		test(abort_of_one_ends_both),
+		test(a_reset_ends_both),
+		test(its_queue_is_deleted),
+		test(a_freeze_does_not_come_between),
+		test(a_freeze_comes_before),
+		test(a_successor_does_not_compare_again),
+		test(a_successor_is_reset),
+		test(a_poisonous_write_is_not_repeated),
+		test(others_come_when_the_journal_says_that_it_is_written),
+		test(a_successor_loses_the_namespace),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

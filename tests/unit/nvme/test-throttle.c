@@ -526,6 +526,33 @@ static int setup(void **state)
 #define TEST(test)     cmocka_unit_test_setup_teardown(test, setup, machine_teardown)
 #define TEST_TWO(test) cmocka_unit_test_setup_teardown(test, setup_two, machine_teardown)
 
+/* Each waits for those before it, and tries again and again: that is one command. */
+static void pairs_are_counted_once(void **state)
+{
+	struct machine *machine = *state;
+	struct nvme_limits limits = { 0 };
+	struct machine_completion completion;
+	struct nvme_command half = write_block(machine, 0, 1);
+
+	limits.limit[NVME_LIMIT_READ_COMMANDS].rate = 100;
+	assert_int_equal(nvme_controller_set_limits(machine->ctrl, 1, &limits), 0);
+	assert_status(machine_execute(machine, 1, half), 0);
+	for (unsigned i = 0; i < 7; i++) {
+		half.opcode = NVME_IO_COMPARE;
+		half.flags = NVME_FUSE_FIRST;
+		machine_put(machine, 1, half);
+		half.opcode = NVME_IO_WRITE;
+		half.flags = NVME_FUSE_SECOND;
+		machine_put(machine, 1, half);
+	}
+	machine_ring(machine, 1);
+	machine_run(machine);
+	for (unsigned i = 0; i < 14; i++) {
+		assert_true(machine_take(machine, 1, &completion));
+		assert_status(completion, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -548,6 +575,7 @@ int main(void)
 		TEST_TWO(workers_share_fairly),
 		TEST_TWO(fairly_of_bytes),
 		TEST_TWO(nobody_pays_for_what_was_free),
+		TEST(pairs_are_counted_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
