@@ -23,8 +23,10 @@
 /* So much may one that begins to contend have to catch up. */
 #define CREDIT_NS DEPTH_NS
 
-/* Some years: keeps sums of times far from their end. */
+/* Some years, of one command: keeps sums of times far from their end. */
 #define LONGEST_NS (1ULL << 57)
+/* And of all that were not asked for, see nvme_throttle_spend(). */
+#define NEVER_NS (1ULL << 62)
 
 void nvme_throttle_set(struct nvme_throttle *throttle, const struct nvme_limits *limits)
 {
@@ -54,9 +56,12 @@ static void pour(uint64_t *empty_at, uint64_t time, uint64_t now)
 {
 	uint64_t before = READ_ONCE(*empty_at);
 
-	while (!__atomic_compare_exchange_n(empty_at, &before, MAX(before, now) + time, false,
-					    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-		;
+	uint64_t after;
+
+	do
+		after = MIN(MAX(before, now) + time, NEVER_NS);
+	while (!__atomic_compare_exchange_n(empty_at, &before, after, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED));
 }
 
 static bool applies(enum nvme_limit limit, bool write)

@@ -99,6 +99,13 @@ static void no_number_is_too_large(void **state)
 	throttle = limited(NVME_LIMIT_TOTAL_BYTES, INT64_MAX, INT64_MAX);
 	for (unsigned i = 0; i < 100; i++)
 		assert_int_equal(nvme_throttle_take(&throttle, true, 32 * MiB, SECOND), 0);
+
+	/* Copies are charged when they are done, however many wait. */
+	throttle = limited(NVME_LIMIT_WRITE_BYTES, 1, 1);
+	for (unsigned i = 0; i < 1000; i++) {
+		nvme_throttle_spend(&throttle, true, UINT64_MAX);
+		assert_true(nvme_throttle_take(&throttle, true, 1, now) > SECOND);
+	}
 }
 
 /*
