@@ -157,7 +157,10 @@ def test_two_paths(lab_host):
         wait_for_paths(guest, 0, 1)
         assert guest.check('ls /dev/nvme?n?').split() == ['/dev/nvme0n1']
         assert guest.check('cat /sys/block/nvme0c?n1/ana_state').split() == ['optimized'] * 2
-        assert guest.check(f'cat {PATHS}/nvme?/cntlid').split() == ['1', '2']
+        # Linux numbers them as they become ready.
+        number = guest.check(f'cat {PATHS}/nvme?/cntlid').split()
+        assert sorted(number) == ['1', '2']
+        first, second = number.index('1'), number.index('2')
         guest.check(f'echo round-robin > {PATHS}/iopolicy')
         guest.check('(while [ ! -e /tmp/enough ]; do fio --name=x --filename=/dev/nvme0n1 --direct=1 --ioengine=libaio --iodepth=16 --rw=randrw '
                     '--bs=4k --size=2M --fsync=64 --verify=crc32c --verify_fatal=1 --output=/tmp/fio.log || { echo 1 > /tmp/status; exit; }; done; '
@@ -167,14 +170,14 @@ def test_two_paths(lab_host):
 
         # A namespace is taken from one controller, and comes back.
         ask(lab_host, 'remove-namespace', index=0, nsid=1)
-        wait_for_paths(guest, 1)
+        wait_for_paths(guest, second)
         ask(lab_host, 'add-namespace', index=0, namespace=path_namespace(0))
         wait_for_paths(guest, 0, 1)
         # The controller is killed, and both paths go on.
         os.kill(next(pid for pid, line in ours(lab_host).items() if 'virtnvme-controller' in line), signal.SIGKILL)
         # The guest takes a controller out.
-        guest.check('echo 1 > /sys/class/nvme/nvme1/device/remove', 120)
-        wait_for_paths(guest, 0)
+        guest.check(f'echo 1 > /sys/class/nvme/nvme{second}/device/remove', 120)
+        wait_for_paths(guest, first)
 
         guest.check('rm /tmp/fio.log; for i in $(seq 900); do [ -s /tmp/fio.log ] && exit; [ -e /tmp/status ] && exit; sleep 0.1; done; exit 1', 120)
         guest.check('touch /tmp/enough; for i in $(seq 900); do [ -e /tmp/status ] && break; sleep 0.1; done; '
