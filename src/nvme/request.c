@@ -98,8 +98,11 @@ struct nvme_request *nvme_request_new(struct nvme_sq *sq)
 	request->on_executed = NULL;
 	sq->in_flight++;
 	sq->worker->in_flight++;
-	if (sq->id)
-		nvme_smart_busy(sq->worker);
+	if (sq->id) {
+		sq->worker->outstanding++;
+		if (!sq->worker->busy)
+			nvme_smart_busy(sq->worker);
+	}
 	return request;
 }
 
@@ -112,7 +115,7 @@ void nvme_request_put_back(struct nvme_request *request)
 	request->sq->in_flight--;
 	request->worker->in_flight--;
 	if (request->sq->id)
-		nvme_smart_idle(request->worker);
+		request->worker->outstanding--;
 }
 
 /* Admin commands without a namespace are not counted: they are over at once, or go from worker to
@@ -158,7 +161,7 @@ static void end(struct nvme_request *request)
 	pool->free = request;
 	sq->in_flight--;
 	if (sq->id)
-		nvme_smart_idle(request->worker);
+		request->worker->outstanding--;
 	nvme_sq_check_idle(sq);
 	nvme_worker_end(request->worker);
 }

@@ -5,9 +5,11 @@
  * What SMART counts is in the state, for as long as the guest is powered on.
  *
  * The controller is busy while an I/O command of any queue is outstanding. `busy` is one word: how
- * many workers have any, and since when that is not none. A worker changes it with its first and its
- * last; who makes it 0 adds the time that has passed to a sum of its own, so that each sum has one
- * writer. The clock is the coarse one: wrong by some milliseconds, as often one way as the other.
+ * many workers have any, and since when that is not none. A worker changes it with its first, and
+ * when it goes to sleep and has none: so a command costs neither a shared word nor a clock, and the
+ * moments for which a worker polls for the next one count too. Who makes it 0 adds the time that has
+ * passed to a sum of its own, so that each sum has one writer. The clock is the coarse one: wrong by
+ * some milliseconds, as often one way as the other.
  * What a process that dies has begun is not counted.
  *
  * To the device, a reset of the machine (DEVICE_RESET) is a loss of power: after it all registers
@@ -37,8 +39,7 @@ void nvme_smart_busy(struct nvme_worker *worker)
 {
 	uint64_t *busy = &worker->ctrl->busy, old = READ_ONCE(*busy), next;
 
-	if (worker->outstanding++)
-		return;
+	worker->busy = true;
 	do {
 		next = BUSY_WORKERS(old) ? old + 1 : now_us() << 8 | 1;
 	} while (!__atomic_compare_exchange_n(busy, &old, next, false, __ATOMIC_ACQ_REL,
@@ -49,8 +50,9 @@ void nvme_smart_idle(struct nvme_worker *worker)
 {
 	uint64_t *busy = &worker->ctrl->busy, old = READ_ONCE(*busy), next;
 
-	if (--worker->outstanding)
+	if (!worker->busy || worker->outstanding)
 		return;
+	worker->busy = false;
 	do {
 		next = BUSY_WORKERS(old) == 1 ? 0 : old - 1;
 	} while (!__atomic_compare_exchange_n(busy, &old, next, false, __ATOMIC_ACQ_REL,

@@ -10,6 +10,7 @@
 #include "nvme/interrupt.h"
 #include "nvme/io.h"
 #include "nvme/recovery.h"
+#include "nvme/smart.h"
 #include "nvme/write-log.h"
 
 /* A queue's worth: deeper than this only helps a backend that is far away. */
@@ -265,6 +266,7 @@ static void kick(void *opaque, unsigned unused)
 
 bool nvme_worker_arm(struct nvme_worker *worker)
 {
+	nvme_smart_idle(worker);
 	for (unsigned i = 0; i < worker->cq_count; i++)
 		WRITE_ONCE(worker->cqs[i]->starved, worker->cqs[i]->waiting.first != NULL);
 	nvme_doorbell_arm(worker);

@@ -51,7 +51,8 @@ struct nvme_worker {
 	struct nvme_request_list unacknowledged;	 /* see request.h */
 	struct nvme_segment segments[NVME_MAX_SEGMENTS]; /* of the data pointer in hand */
 
-	unsigned outstanding;	/* I/O commands, see smart.c */
+	unsigned outstanding;	/* I/O commands */
+	bool busy;		/* since one came, see smart.c */
 	unsigned in_flight;	/* requests, and the flushes of a shutdown */
 	uint64_t dropped_epoch; /* the last that was ended, see controller-private.h */
 	unsigned executing;	/* of these, what may be at an image now */
