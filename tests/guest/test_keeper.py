@@ -125,7 +125,7 @@ def test_qemu_killed(lab_host):
 
 
 SUBSYSTEM = '5f0c9d0a-27f9-4b7c-8a55-6c7c0e3b00ff'
-PATHS = '/sys/class/nvme-subsystem/nvme-subsys0'
+PATHS = '/sys/class/nvme-subsystem/nvme-subsys?'      # Linux numbers it, and the controllers, as they become ready
 
 
 def path_namespace(index):
@@ -140,14 +140,14 @@ def path_controller(index):
 
 def wait_for_paths(guest, *controllers):
     """The disk has a path by each of these controllers, and by no other."""
-    want = ' '.join(f'nvme0c{n}n1' for n in controllers)
-    guest.check(f'for i in $(seq 300); do [ "$(cd /sys/block; ls -d nvme?c?n1 2>/dev/null | xargs)" = "{want}" ] && exit; sleep 0.1; done; '
+    want = ' '.join(f'c{n}n1' for n in controllers)
+    guest.check(f'for i in $(seq 300); do [ "$(cd /sys/block; ls -d nvme?c?n1 2>/dev/null | cut -c6- | xargs)" = "{want}" ] && exit; sleep 0.1; done; '
                 f'ls /sys/block {PATHS}; dmesg | tail -20; exit 1', 60)
 
 
 def reads_and_writes(guest):
     """How many of them the controllers have served: the paths' own counters."""
-    return [int(n) for n in guest.check('cat /sys/block/nvme0c?n1/stat | awk \'{print $1 + $5}\'').split()]
+    return [int(n) for n in guest.check('cat /sys/block/nvme?c?n1/stat | awk \'{print $1 + $5}\'').split()]
 
 
 def test_two_paths(lab_host):
@@ -155,14 +155,13 @@ def test_two_paths(lab_host):
     start_keeper(lab_host, controllers=[path_controller(0), path_controller(1)])
     with QemuGuest(lab_host, extra_args=devices(2)) as guest:
         wait_for_paths(guest, 0, 1)
-        assert guest.check('ls /dev/nvme?n?').split() == ['/dev/nvme0n1']
-        assert guest.check('cat /sys/block/nvme0c?n1/ana_state').split() == ['optimized'] * 2
-        # Linux numbers them as they become ready.
+        disk, = guest.check('ls /dev/nvme?n?').split()
+        assert guest.check('cat /sys/block/nvme?c?n1/ana_state').split() == ['optimized'] * 2
         number = guest.check(f'cat {PATHS}/nvme?/cntlid').split()
         assert sorted(number) == ['1', '2']
         first, second = number.index('1'), number.index('2')
-        guest.check(f'echo round-robin > {PATHS}/iopolicy')
-        guest.check('(while [ ! -e /tmp/enough ]; do fio --name=x --filename=/dev/nvme0n1 --direct=1 --ioengine=libaio --iodepth=16 --rw=randrw '
+        guest.check(f'for policy in {PATHS}/iopolicy; do echo round-robin > $policy; done')
+        guest.check(f'(while [ ! -e /tmp/enough ]; do fio --name=x --filename={disk} --direct=1 --ioengine=libaio --iodepth=16 --rw=randrw '
                     '--bs=4k --size=2M --fsync=64 --verify=crc32c --verify_fatal=1 --output=/tmp/fio.log || { echo 1 > /tmp/status; exit; }; done; '
                     'echo 0 > /tmp/status) > /dev/null 2>&1 &')
         guest.check('for i in $(seq 300); do [ -s /tmp/fio.log ] && exit; sleep 0.1; done; exit 1', 60)
