@@ -227,9 +227,17 @@ static void taken_under_load(void **state)
 static void taken_and_not_given_back(void **state)
 {
 	struct machine *machine = *state;
+	const size_t size = nvme_controller_state_size();
+	void *then = malloc(size);
 	unsigned gone = 0;
 
 	assert_int_equal(nvme_controller_detach(machine->ctrl, 1, count, &gone), 0);
+	assert_non_null(then);
+	memcpy(then, machine->state, size);
+	machine_run(machine);
+	assert_int_equal(gone, 1);
+	memcpy(machine->state, then, size);
+	free(then);
 	assert_non_null(machine_restart(machine, NULL));
 	nvme_controller_await_no_more(machine->ctrl);
 	machine_run(machine);
