@@ -932,7 +932,7 @@ static void workload(void)
 	for (; !is_quiet() || !model.last_look; model.turns++) {
 		if (is_quiet())
 			look_at_the_log();
-		assert_true(model.turns < 100000); /* something is lost */
+		assert_true(model.turns < 10000); /* something is lost */
 		if (choose(3) == 0)
 			act();
 		run_something();
