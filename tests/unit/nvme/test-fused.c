@@ -43,6 +43,23 @@ static void submit_pair(struct machine *machine, unsigned id, uint64_t lba)
 	machine_ring(machine, id);
 }
 
+/* A pair of which one half after the other waits at the image for machine_release(): the compare is there. */
+static void hold_a_pair(struct machine *machine)
+{
+	prepare(machine);
+	machine_disk(machine)->hold = true;
+	submit_pair(machine, 1, 4);
+	machine_run(machine);
+}
+
+/* And now the write. */
+static void hold_its_write(struct machine *machine)
+{
+	hold_a_pair(machine);
+	machine_release(machine, machine_disk(machine));
+	machine_run(machine);
+}
+
 static void expect(struct machine *machine, unsigned id, uint16_t cid, nvme_status status)
 {
 	struct machine_completion completion;
@@ -271,10 +288,7 @@ static void a_write_that_fails_is_the_writes_failure(void **state)
 	struct machine *machine = *state;
 	struct machine_disk *disk = machine_disk(machine);
 
-	prepare(machine);
-	disk->hold = true;
-	submit_pair(machine, 1, 4);
-	machine_run(machine);
+	hold_a_pair(machine);
 	assert_int_equal(disk->count, 1);
 	machine_release(machine, disk);
 	machine_run(machine);
@@ -443,10 +457,7 @@ static void its_queue_is_deleted(void **state)
 	const struct nvme_command delete = { .opcode = NVME_ADMIN_DELETE_SQ, .cdw10 = 1 };
 	uint16_t cid;
 
-	prepare(machine);
-	disk->hold = true;
-	submit_pair(machine, 1, 4);
-	machine_run(machine);
+	hold_a_pair(machine);
 	cid = machine_submit(machine, 0, delete);
 	machine_run(machine);
 	expect_nothing(machine, 0);
@@ -463,11 +474,9 @@ static void its_queue_is_deleted(void **state)
 	expect_pair(machine, 2, 0, 0);
 }
 
-static bool is_frozen;
-
-static void frozen(void *opaque)
+static void is_over(void *opaque)
 {
-	is_frozen = true;
+	*(bool *)opaque = true;
 }
 
 /* The compare is at the image: the freeze waits for the write as well. */
@@ -475,13 +484,10 @@ static void a_freeze_does_not_come_between(void **state)
 {
 	struct machine *machine = *state;
 	struct machine_disk *disk = machine_disk(machine);
+	bool frozen = false;
 
-	prepare(machine);
-	is_frozen = false;
-	disk->hold = true;
-	submit_pair(machine, 1, 4);
-	machine_run(machine);
-	nvme_controller_freeze(machine->ctrl, frozen, NULL);
+	hold_a_pair(machine);
+	nvme_controller_freeze(machine->ctrl, is_over, &frozen);
 	machine_run(machine);
 	machine_release(machine, disk);
 	for (unsigned i = 0; i < 3; i++) {
@@ -490,10 +496,10 @@ static void a_freeze_does_not_come_between(void **state)
 		machine_run_control(machine);
 	}
 	assert_int_equal(disk->count, 1);
-	assert_false(is_frozen);
+	assert_false(frozen);
 	machine_release(machine, disk);
 	machine_run(machine);
-	assert_true(is_frozen);
+	assert_true(frozen);
 	nvme_controller_thaw(machine->ctrl);
 	machine_run(machine);
 	expect_pair(machine, 1, 0, 0);
@@ -506,20 +512,20 @@ static void a_freeze_comes_before(void **state)
 	struct machine *machine = *state;
 	struct machine_disk *disk = machine_disk(machine);
 	uint64_t page;
+	bool frozen = false;
 
 	prepare(machine);
 	page = machine_alloc(machine, 1);
-	is_frozen = false;
 	disk->hold = true;
 	machine_submit(machine, 2, machine_rw(NVME_IO_READ, 60, 1, page, 0));
 	machine_run(machine);
 	submit_pair(machine, 1, 4);
 	machine_run(machine);
-	nvme_controller_freeze(machine->ctrl, frozen, NULL);
+	nvme_controller_freeze(machine->ctrl, is_over, &frozen);
 	machine_run(machine);
 	machine_release(machine, disk);
 	machine_run(machine);
-	assert_true(is_frozen);
+	assert_true(frozen);
 	assert_int_equal(disk->submitted, 1);
 	disk->hold = false;
 	nvme_controller_thaw(machine->ctrl);
@@ -546,12 +552,7 @@ static void a_successor_does_not_compare_again(void **state)
 	const struct nvme_namespace_config config = { .nsid = 1, .not_ready = true };
 	uint16_t late;
 
-	prepare(machine);
-	disk->hold = true;
-	submit_pair(machine, 1, 4);
-	machine_run(machine);
-	machine_release(machine, disk);
-	machine_run(machine);
+	hold_its_write(machine);
 	expect(machine, 1, fused.first, 0);
 	assert_int_equal(disk->last.op, BLOCK_WRITE);
 	machine_die(machine, disk);
@@ -586,12 +587,7 @@ static void a_successor_is_reset(void **state)
 	struct machine_disk *disk = machine_disk(machine);
 	uint64_t allocated = machine->allocated;
 
-	prepare(machine);
-	disk->hold = true;
-	submit_pair(machine, 1, 4);
-	machine_run(machine);
-	machine_release(machine, disk);
-	machine_run(machine);
+	hold_its_write(machine);
 	machine_die(machine, disk);
 	machine_haunt(machine, disk, all);
 	disk->hold = false;
@@ -612,12 +608,7 @@ static void a_poisonous_write_is_not_repeated(void **state)
 	struct machine *machine = *state;
 	struct machine_disk *disk = machine_disk(machine);
 
-	prepare(machine);
-	disk->hold = true;
-	submit_pair(machine, 1, 4);
-	machine_run(machine);
-	machine_release(machine, disk);
-	machine_run(machine);
+	hold_its_write(machine);
 	expect(machine, 1, fused.first, 0);
 	/* As if it had died in nvme_request_execute(). */
 	((struct nvme_state *)machine->state)->hands[0].command = NVME_HAND(1, 1);
@@ -666,26 +657,15 @@ static void others_come_when_the_journal_says_that_it_is_written(void **state)
 	expect_pair(machine, 1, 0, 0);
 }
 
-static bool is_detached;
-
-static void detached(void *opaque)
-{
-	is_detached = true;
-}
-
 /* Before the write that it is kept for has been taken over: it will not find it any more. */
 static void a_successor_loses_the_namespace(void **state)
 {
 	struct machine *machine = *state;
 	struct machine_disk *disk = machine_disk(machine);
 	uint16_t late;
+	bool detached = false;
 
-	prepare(machine);
-	disk->hold = true;
-	submit_pair(machine, 1, 4);
-	machine_run(machine);
-	machine_release(machine, disk);
-	machine_run(machine);
+	hold_its_write(machine);
 	expect(machine, 1, fused.first, 0);
 	machine_die(machine, disk);
 	machine_haunt(machine, disk, all);
@@ -695,12 +675,11 @@ static void a_successor_loses_the_namespace(void **state)
 	late = machine_submit(machine, 2, machine_rw(NVME_IO_VERIFY, 0, 1, 0, 0));
 	while (machine_run_worker(machine, 1))
 		;
-	is_detached = false;
-	assert_int_equal(nvme_controller_detach(machine->ctrl, 1, detached, NULL), 0);
+	assert_int_equal(nvme_controller_detach(machine->ctrl, 1, is_over, &detached), 0);
 	machine_run(machine);
 	expect(machine, 1, fused.second, NVME_INVALID_FIELD);
 	expect(machine, 2, late, 0);
-	assert_true(is_detached);
+	assert_true(detached);
 }
 
 int main(void)
