@@ -58,8 +58,9 @@ def test_intx_when_msix_is_off(start_controller, connect):
     client.set_irqs(vu.DATA_EVENTFD | vu.TRIGGER, vu.INTX, 0, 1, fds=[line.fd])
     driver.enable()
     driver.create_queue(1)
-    line.take()
+    # The last completion may have been seen before it raised the line: taken after this answer only.
     client.set_irqs(vu.DATA_NONE | vu.UNMASK, vu.INTX, 0, 1)
+    line.take()
     # The line is up only as long as the completion has not been taken.
     queue = driver.queues[1]
     cid = queue.submit(nvme.READ, 1, driver.alloc(4096), cdw=(0, 0, 7))
@@ -73,9 +74,8 @@ def test_intx_when_msix_is_off(start_controller, connect):
 
 def test_each_queue_has_its_vector(start_controller, connect):
     driver = connect(start_controller('--namespace', 'memory:1M'), queues=4)
-    for vector in driver.vectors:
-        vector.take()
     for qid in (3, 1, 4, 2):
         driver.write(0, bytes(512), qid=qid)
         driver.wait_interrupt(qid)
-        assert [v.take() for v in driver.vectors] == [0] * 5
+        # The admin queue's, 0, may still come for the queues' creation.
+        assert [v.take() for v in driver.vectors[1:]] == [0] * 4
