@@ -5,7 +5,6 @@
 #include "nvme/journal.h"
 #include "nvme/namespace.h"
 #include "nvme/request.h"
-#include "nvme/worker.h"
 
 /** nvme_fused_is_pair() - two commands that follow each other in an I/O queue say that they are one
  */
@@ -47,16 +46,11 @@ void nvme_fused_close(struct nvme_host_call *call);
 /** nvme_fused_quiet() - a worker executes nothing of the namespace now */
 void nvme_fused_quiet(struct nvme_namespace_share *share);
 
-static inline struct nvme_namespace_share *nvme_fused_share(const struct nvme_request *request)
-{
-	return &request->ns->shares[request->worker->index];
-}
-
 /** nvme_fused_admits() - may it be executed now: its namespace is ready and no pair's own? */
 static inline bool nvme_fused_admits(const struct nvme_request *request)
 {
 	const struct nvme_namespace *ns = request->ns;
-	const struct nvme_namespace_share *share = nvme_fused_share(request);
+	const struct nvme_namespace_share *share = nvme_namespace_share(request);
 	uint64_t closed = share->closed;
 	const struct nvme_request *owner;
 
@@ -72,7 +66,7 @@ static inline bool nvme_fused_admits(const struct nvme_request *request)
 /** nvme_fused_is_owner() - does it have its namespace for itself? */
 static inline bool nvme_fused_is_owner(const struct nvme_request *request)
 {
-	return request->ns && nvme_fused_share(request)->closed &&
+	return request->ns && nvme_namespace_share(request)->closed &&
 	       READ_ONCE(request->ns->owner) == request;
 }
 

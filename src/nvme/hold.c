@@ -6,11 +6,6 @@
 #include "base/log.h"
 #include "nvme/controller-private.h"
 
-static struct nvme_namespace_share *share_of(const struct nvme_request *request)
-{
-	return &request->ns->shares[request->worker->index];
-}
-
 /* What will be the same however often it is tried is the guest's to know. */
 static bool may_pass(int result)
 {
@@ -60,7 +55,7 @@ static void report(struct nvme_namespace_share *share, enum block_op op, int err
 bool nvme_hold(struct nvme_request *request, int result)
 {
 	struct nvme_worker *worker = request->worker;
-	struct nvme_namespace_share *share = share_of(request);
+	struct nvme_namespace_share *share = nvme_namespace_share(request);
 
 	if (!wants_hold(request->ns, result) || share->leaving || worker->giving_up ||
 	    !request->sq->live)
@@ -80,7 +75,7 @@ void nvme_hold_drop(struct nvme_worker *worker)
 	struct nvme_request *request;
 
 	while ((request = nvme_request_list_take(&worker->held))) {
-		share_of(request)->error_told = false;
+		nvme_namespace_share(request)->error_told = false;
 		nvme_request_drop(request);
 	}
 }
@@ -98,7 +93,7 @@ static struct nvme_request_list take(struct nvme_worker *worker, const struct nv
 			nvme_request_list_append(&worker->held, request);
 			continue;
 		}
-		share_of(request)->error_told = false;
+		nvme_namespace_share(request)->error_told = false;
 		nvme_request_list_append(&taken, request);
 	}
 	return taken;

@@ -8,6 +8,7 @@
 #include "nvme/spec.h"
 #include "nvme/state.h"
 #include "nvme/throttle.h"
+#include "nvme/worker.h"
 
 /*
  * Theory of operation
@@ -86,6 +87,12 @@ struct nvme_namespace {
 
 /** nvme_namespace_find() - NULL: not attached, or no such id; good until the end of the poll */
 struct nvme_namespace *nvme_namespace_find(struct nvme_controller *ctrl, uint32_t nsid);
+
+/** nvme_namespace_share() - of the namespace that @request holds, its worker's */
+static inline struct nvme_namespace_share *nvme_namespace_share(const struct nvme_request *request)
+{
+	return &request->ns->shares[request->worker->index];
+}
 
 static inline bool nvme_namespace_is_ready(const struct nvme_namespace *ns)
 {

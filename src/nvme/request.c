@@ -128,10 +128,10 @@ void nvme_request_set_executing(struct nvme_request *request, bool executing)
 	if (executing) {
 		request->worker->executing++;
 		if (request->ns)
-			nvme_fused_share(request)->executing++;
+			nvme_namespace_share(request)->executing++;
 	} else {
 		if (request->ns)
-			nvme_fused_quiet(nvme_fused_share(request));
+			nvme_fused_quiet(nvme_namespace_share(request));
 		nvme_worker_rest(request->worker);
 	}
 }

@@ -158,17 +158,12 @@ static bool is_write(const struct nvme_request *request)
 	}
 }
 
-static struct nvme_namespace_share *share_of(const struct nvme_request *request)
-{
-	return &request->ns->shares[request->worker->index];
-}
-
 /* Durability and administration are not rationed, and a namespace that goes away is not kept. What
  * has gone once, and then had to wait for a pair or for the image, has been counted. */
 static bool is_free(const struct nvme_request *request)
 {
 	return !request->ns->throttle.on || !request->sq->id || request->rationed ||
-	       request->command.opcode == NVME_IO_FLUSH || share_of(request)->leaving;
+	       request->command.opcode == NVME_IO_FLUSH || nvme_namespace_share(request)->leaving;
 }
 
 /* Of the limit that it takes the most of. */
@@ -193,7 +188,7 @@ static unsigned class_of(const struct nvme_request *request)
 /* Is it the turn of another worker, who contends and has taken less? */
 static bool is_anothers_turn(const struct nvme_request *request, uint64_t now)
 {
-	const struct nvme_namespace_share *own = share_of(request), *share;
+	const struct nvme_namespace_share *own = nvme_namespace_share(request), *share;
 	unsigned class = class_of(request);
 	unsigned count = request->worker->ctrl->host->workers;
 
@@ -208,7 +203,7 @@ static bool is_anothers_turn(const struct nvme_request *request, uint64_t now)
 /* It may go when it has waited for so long, if it is its turn, and will look then or a little later. */
 static void contend(struct nvme_request *request, uint64_t wait, uint64_t now)
 {
-	struct nvme_namespace_share *own = share_of(request), *share;
+	struct nvme_namespace_share *own = nvme_namespace_share(request), *share;
 	unsigned class = class_of(request);
 	unsigned count = request->worker->ctrl->host->workers;
 	uint64_t most = 0;
@@ -227,7 +222,7 @@ static void contend(struct nvme_request *request, uint64_t wait, uint64_t now)
 static bool try(struct nvme_request *request, uint64_t now)
 {
 	struct nvme_worker *worker = request->worker;
-	struct nvme_namespace_share *share = share_of(request);
+	struct nvme_namespace_share *share = nvme_namespace_share(request);
 	uint64_t *blocked = &share->blocked[is_write(request)];
 	bool write = is_write(request);
 	uint64_t bytes = bytes_of(request), wait = 0;
