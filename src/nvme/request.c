@@ -106,16 +106,22 @@ struct nvme_request *nvme_request_new(struct nvme_sq *sq)
 	return request;
 }
 
-void nvme_request_put_back(struct nvme_request *request)
+/* Whoever waits for the queue or the worker to be idle is not told yet. */
+static void give_back(struct nvme_request *request)
 {
 	struct nvme_request_pool *pool = pool_of(request->sq);
 
 	request->next = pool->free;
 	pool->free = request;
 	request->sq->in_flight--;
-	request->worker->in_flight--;
 	if (request->sq->id)
 		request->worker->outstanding--;
+}
+
+void nvme_request_put_back(struct nvme_request *request)
+{
+	give_back(request);
+	request->worker->in_flight--;
 }
 
 /* Admin commands without a namespace are not counted: they are over at once, or go from worker to
@@ -154,14 +160,9 @@ static void release(struct nvme_request *request)
 static void end(struct nvme_request *request)
 {
 	struct nvme_sq *sq = request->sq;
-	struct nvme_request_pool *pool = pool_of(sq);
 
 	nvme_journal_remove(&sq->journal, request->slot);
-	request->next = pool->free;
-	pool->free = request;
-	sq->in_flight--;
-	if (sq->id)
-		request->worker->outstanding--;
+	give_back(request);
 	nvme_sq_check_idle(sq);
 	nvme_worker_end(request->worker);
 }
