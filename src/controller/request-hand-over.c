@@ -171,23 +171,33 @@ void request_overlay_bound(struct requests *requests, struct control_request *re
 	control_request_reply(request, result);
 }
 
+/* Whose overlay is in the file that comes along; NULL after having refused. */
+static struct device *find_with_file(struct requests *requests, struct control_request *request,
+				     struct json_object *arguments, size_t fd_count)
+{
+	struct entry *entry = requests_find_ready(requests, request, arguments);
+
+	if (!entry)
+		return NULL;
+	if (fd_count)
+		return entry->device;
+	requests_fail(request, EINVAL, "a file is needed");
+	return NULL;
+}
+
 void request_overlay_export(struct requests *requests, struct control_request *request,
 			    struct json_object *arguments, int *fds, size_t fd_count)
 {
-	struct entry *entry = requests_find_ready(requests, request, arguments);
+	struct device *device = find_with_file(requests, request, arguments, fd_count);
 	struct error *err = NULL;
 	struct json_object *result;
 	uint32_t ranges;
 	uint64_t bytes;
 
-	if (!entry)
+	if (!device)
 		return;
-	if (!fd_count) {
-		requests_fail(request, EINVAL, "a file is needed");
-		return;
-	}
-	if (device_export_overlay(entry->device, fds[0], json_u64_or(arguments, "limit", 0),
-				  &ranges, &bytes, &err) < 0) {
+	if (device_export_overlay(device, fds[0], json_u64_or(arguments, "limit", 0), &ranges,
+				  &bytes, &err) < 0) {
 		control_request_fail(request, err);
 		return;
 	}
@@ -200,18 +210,14 @@ void request_overlay_export(struct requests *requests, struct control_request *r
 void request_overlay_apply(struct requests *requests, struct control_request *request,
 			   struct json_object *arguments, int *fds, size_t fd_count)
 {
-	struct entry *entry = requests_find_ready(requests, request, arguments);
+	struct device *device = find_with_file(requests, request, arguments, fd_count);
 	struct error *err = NULL;
 	struct json_object *result;
 	uint32_t ranges;
 
-	if (!entry)
+	if (!device)
 		return;
-	if (!fd_count) {
-		requests_fail(request, EINVAL, "a file is needed");
-		return;
-	}
-	if (device_apply_overlay(entry->device, fds[0], &ranges, &err) < 0) {
+	if (device_apply_overlay(device, fds[0], &ranges, &err) < 0) {
 		control_request_fail(request, err);
 		return;
 	}
