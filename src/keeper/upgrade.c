@@ -155,7 +155,7 @@ static void on_replaced(void *opaque, const struct error *why)
 	answer = json_object_new_object();
 	json_add_u64(answer, "pause_us", clock_us(CLOCK_MONOTONIC) - upgrade->frozen_at);
 	control_request_reply(upgrade->request, answer);
-	free(upgrade);
+	free_upgrade(upgrade);
 }
 
 /* Only returns when it fails. */
