@@ -10,7 +10,6 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
-#include "base/fd.h"
 #include "base/i18n.h"
 
 #define TIMEOUT_MS 10000

@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
-#include "base/fd.h"
 #include "base/i18n.h"
 #include "block/backend.h"
 #include "block/ring.h"

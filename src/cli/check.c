@@ -3,8 +3,6 @@
 
 #include <stdio.h>
 
-#include "base/i18n.h"
-
 void check_result(struct check *check, enum check_verdict verdict, const char *why)
 {
 	check->verdict = verdict;

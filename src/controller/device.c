@@ -82,11 +82,6 @@ struct device {
 	void *closed_opaque;
 };
 
-unsigned device_index(const struct device *device)
-{
-	return device->config.index;
-}
-
 bool device_connected(const struct device *device)
 {
 	return device->server;

@@ -5,7 +5,6 @@
 #include <systemd/sd-event.h>
 
 #include "controller/host.h"
-#include "controller/namespace-spec.h"
 #include "nvme/controller.h"
 #include "vfio-user/server.h"
 
@@ -109,8 +108,6 @@ void device_thaw(struct device *device);
 /** device_close() - disconnect the client, drain, close the images, free; @done at the end. A frozen
  * one leaves its state to a successor, else it is reset. */
 void device_close(struct device *device, void (*done)(void *opaque), void *opaque);
-
-unsigned device_index(const struct device *device);
 
 /** device_read_pci_config() - the first 256 bytes, as the guest has written them, and whether the
  * interrupt line is raised */

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "controller/message-mode.h"
 
-#include "base/log.h"
-
 /*
  * Theory of operation
  *

@@ -3,7 +3,6 @@
 #include <uuid/uuid.h>
 
 #include "controller/requests-internal.h"
-#include "controller/state-file.h"
 
 static void remove_entry(struct entry *entry)
 {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "base/cpuset.h"
+#include "controller/namespace-spec.h"
 #include "controller/requests-internal.h"
 
 void request_add_namespace(struct requests *requests, struct control_request *request,

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <sys/file.h>
 
-#include "base/fd.h"
 #include "base/i18n.h"
 
 int instance_lock(const char *path, struct error **errp)

@@ -6,7 +6,6 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "daemon/attach.h"
-#include "daemon/capabilities.h"
 #include "daemon/keeper-config.h"
 #include "daemon/keeper-status.h"
 #include "daemon/keeper.h"

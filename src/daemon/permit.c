@@ -5,7 +5,6 @@
 
 #include "base/i18n.h"
 #include "base/log.h"
-#include "daemon/keeper-status.h"
 #include "daemon/keeper.h"
 #include "daemon/libvirt.h"
 #include "daemon/migration-rules.h"

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 
 #include "base/i18n.h"
-#include "base/log.h"
 #include "base/options.h"
 #include "daemon/definition.h"
 #include "daemon/keeper-status.h"

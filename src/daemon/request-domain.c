@@ -4,7 +4,6 @@
 #include "base/i18n.h"
 #include "daemon/definition.h"
 #include "daemon/libvirt.h"
-#include "daemon/reconcile.h"
 #include "daemon/request.h"
 #include "daemon/requests.h"
 

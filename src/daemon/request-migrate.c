@@ -5,7 +5,6 @@
 #include "base/i18n.h"
 #include "daemon/capabilities.h"
 #include "daemon/definition.h"
-#include "daemon/keeper-status.h"
 #include "daemon/keeper.h"
 #include "daemon/libvirt.h"
 #include "daemon/live.h"

@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
-#include "base/i18n.h"
 #include "base/log.h"
 #include "control/channel.h"
 #include "control/commands.h"

@@ -6,7 +6,6 @@
 
 #include <uuid/uuid.h>
 
-#include "base/i18n.h"
 #include "domain-xml/boot.h"
 #include "domain-xml/commandline.h"
 #include "domain-xml/facts.h"

@@ -3,8 +3,6 @@
 
 #include <stdio.h>
 
-#include "base/log.h"
-
 /*
  * Theory of operation
  *

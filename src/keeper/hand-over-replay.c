@@ -3,7 +3,6 @@
 
 #include <errno.h>
 
-#include "base/i18n.h"
 #include "base/log.h"
 
 /*

@@ -4,7 +4,6 @@
 #include <errno.h>
 
 #include "base/i18n.h"
-#include "base/log.h"
 #include "control/channel.h"
 
 #define QUIET_RETRY_US 500

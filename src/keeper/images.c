@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "base/fd.h"
 #include "base/i18n.h"
 #include "base/log.h"
 #include "block/create.h"

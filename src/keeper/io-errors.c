@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 
-#include "base/i18n.h"
 #include "base/log.h"
 #include "keeper/keeper.h"
 

@@ -7,7 +7,6 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-#include "base/fd.h"
 #include "base/log.h"
 #include "keeper/carry.h"
 

@@ -14,7 +14,6 @@
 #include <sys/wait.h>
 
 #include "base/i18n.h"
-#include "base/log.h"
 #include "control/commands.h"
 #include "keeper/carry.h"
 

@@ -5,8 +5,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include "base/fd.h"
-#include "base/i18n.h"
 #include "base/log.h"
 
 #define ID	 "virtnvme-qtest"

@@ -8,8 +8,7 @@
 /* The wire: structures and numbers of the vfio-user specification (version 0.0 / 0.9.2), and
  * nothing else. */
 
-#define VFIO_USER_HEADER_SIZE 16
-#define VFIO_USER_MAX_FDS     16 /* max_msg_fds that we announce */
+#define VFIO_USER_MAX_FDS 16 /* max_msg_fds that we announce */
 #define VFIO_USER_MAX_DATA                                                                         \
 	(1024 * 1024) /* max_data_xfer_size that we announce: bytes of payload data */
 #define VFIO_USER_MAX_MESSAGE (VFIO_USER_MAX_DATA + 4096)
