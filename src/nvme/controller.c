@@ -6,6 +6,7 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "nvme/controller-private.h"
+#include "nvme/format.h"
 #include "nvme/fused.h"
 #include "nvme/interrupt.h"
 #include "nvme/recovery.h"
@@ -273,6 +274,7 @@ static void finish_stop(struct nvme_controller *ctrl)
 	nvme_host_cancel_reads(ctrl->host, false);
 	clear_state(ctrl->state);
 	nvme_fused_forget(ctrl);
+	nvme_format_forget(ctrl);
 	ctrl->resetting = false;
 	ctrl->phase = NVME_STOPPED;
 	nvme_interrupt_update_intx(ctrl);

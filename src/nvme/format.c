@@ -9,21 +9,27 @@
  * have their turn in between.
  *
  * It holds its namespace and counts as executing, so a freeze waits for the piece in hand; the rest
- * waits for the thaw and begins again, as a successor does. Nothing of the guest's may be written
- * there meanwhile, and what is zeroes already costs little. A namespace that is detached waits for
- * the piece in hand only: all of them may take hours.
+ * waits for the thaw, or for a fused pair that came before it. A namespace that is detached waits
+ * for the piece in hand only: all of them may take hours.
+ *
+ * From its first piece until its result is in the journal the namespace says which command of the
+ * admin queue it is formatted by, and every other command for it is refused. So a successor, which
+ * begins again from the first piece, erases nothing that anybody was told is written: it finds the
+ * format in the journal and goes on refusing, before it fetches anything. What was fetched earlier
+ * and has not ended is not refused: it may be before or after the format.
  */
 #include "nvme/format.h"
 
 #include <errno.h>
 
 #include "nvme/controller-private.h"
+#include "nvme/fused.h"
 #include "nvme/hold.h"
 #include "nvme/io.h"
 
 #define PIECE (64ULL << 20)
 
-static void erase(struct nvme_request *request, uint64_t offset);
+static void erase(struct nvme_request *request);
 
 static void erase_next(struct nvme_host_call *call)
 {
@@ -31,12 +37,13 @@ static void erase_next(struct nvme_host_call *call)
 	struct nvme_worker *worker = request->worker;
 
 	nvme_request_take_in_hand(request);
+	request->ns->formatted += request->block.bytes;
 	if (!request->sq->live)
 		nvme_request_complete(request, NVME_SUCCESS);
-	else if (nvme_controller_rests(worker->ctrl))
+	else if (nvme_controller_rests(worker->ctrl) || !nvme_fused_admits(request))
 		nvme_request_wait(request, &worker->gated);
 	else
-		erase(request, request->block.offset + request->block.bytes);
+		erase(request);
 	nvme_worker_put_down(worker);
 }
 
@@ -54,15 +61,16 @@ static void piece_erased(struct block_request *block, int result)
 	nvme_host_call(request->worker->ctrl->host, request->worker->index, &request->call);
 }
 
-static void erase(struct nvme_request *request, uint64_t offset)
+static void erase(struct nvme_request *request)
 {
-	uint64_t end = READ_ONCE(request->ns->blocks) << request->ns->block_shift;
+	const struct nvme_namespace *ns = request->ns;
+	uint64_t offset = ns->formatted, end = READ_ONCE(ns->blocks) << ns->block_shift;
 
 	if (offset >= end) {
 		nvme_request_complete(request, NVME_SUCCESS);
 		return;
 	}
-	if (request->ns->shares[request->worker->index].leaving) {
+	if (ns->shares[request->worker->index].leaving) {
 		nvme_request_complete(request, NVME_INVALID_NAMESPACE | NVME_DNR);
 		return;
 	}
@@ -78,7 +86,47 @@ static void erase(struct nvme_request *request, uint64_t offset)
 
 void nvme_format(struct nvme_request *request)
 {
-	erase(request, 0);
+	struct nvme_namespace *ns = request->ns;
+
+	/* It came while the other one waited to begin. */
+	if (ns->format && !nvme_format_is(request)) {
+		nvme_request_complete(request, NVME_FORMAT_IN_PROGRESS);
+		return;
+	}
+	STORE_RELEASE(ns->format, request->slot + 1);
+	erase(request);
+}
+
+void nvme_format_adopt(struct nvme_namespace *ns)
+{
+	const struct nvme_state *state = ns->ctrl->state;
+
+	for (unsigned slot = 0; slot < state->sqs[0].slots; slot++) {
+		const struct nvme_command *command = &state->journals[0].commands[slot];
+		uint64_t word = state->journals[0].slots[slot].word;
+
+		if (nvme_journal_stage(word) == NVME_JOURNAL_FETCHED &&
+		    !nvme_journal_status(word) && command->opcode == NVME_ADMIN_FORMAT &&
+		    !command->flags && command->nsid == ns->nsid)
+			ns->format = slot + 1;
+	}
+}
+
+void nvme_format_forget(struct nvme_controller *ctrl)
+{
+	for (uint32_t nsid = 1; nsid <= NVME_MAX_NAMESPACES; nsid++) {
+		struct nvme_namespace *ns = nvme_namespace_find(ctrl, nsid);
+
+		if (ns)
+			STORE_RELEASE(ns->format, 0);
+	}
+}
+
+unsigned nvme_format_percent_left(const struct nvme_namespace *ns)
+{
+	uint64_t blocks = READ_ONCE(ns->blocks), done = ns->formatted >> ns->block_shift;
+
+	return ns->format ? DIV_ROUND_UP((blocks - MIN(done, blocks)) * 100, blocks) : 0;
 }
 
 nvme_status nvme_format_judge(struct nvme_request *request)

@@ -7,6 +7,7 @@
 #include "nvme/ana.h"
 #include "nvme/controller-private.h"
 #include "nvme/copy.h"
+#include "nvme/format.h"
 
 #define PAGE_BYTES 4096
 
@@ -92,6 +93,7 @@ static void identify_namespace(const struct nvme_namespace *ns, struct nvme_iden
 
 	id->nsze = id->ncap = id->nuse = READ_ONCE(ns->blocks);
 	nvme_ana_identify_namespace(ns, &id->nmic, &id->anagrpid);
+	id->fpi = NVME_FPI_SUPPORTED | nvme_format_percent_left(ns);
 	id->nsattr = ns->read_only ? NVME_NSATTR_WRITE_PROTECTED : 0;
 	if (info->can_discard)
 		id->dlfeat = NVME_DLFEAT_ZEROES | NVME_DLFEAT_WRITE_ZEROES;
@@ -110,6 +112,7 @@ static void identify_independent(const struct nvme_namespace *ns,
 				 struct nvme_identify_independent *id)
 {
 	nvme_ana_identify_namespace(ns, &id->nmic, &id->anagrpid);
+	id->fpi = NVME_FPI_SUPPORTED | nvme_format_percent_left(ns);
 	id->nsattr = ns->read_only ? NVME_NSATTR_WRITE_PROTECTED : 0;
 	id->nstat = NVME_NSTAT_READY;
 }

@@ -9,6 +9,7 @@
 #include "nvme/controller-private.h"
 #include "nvme/copy.h"
 #include "nvme/dataset.h"
+#include "nvme/format.h"
 #include "nvme/fused.h"
 #include "nvme/hold.h"
 #include "nvme/write-log.h"
@@ -183,7 +184,7 @@ nvme_status nvme_io_hold_namespace(struct nvme_request *request)
 	if (ns) {
 		nvme_namespace_get(ns, request->worker->index);
 		request->ns = ns;
-		return 0;
+		return nvme_format_admits(request) ? 0 : NVME_FORMAT_IN_PROGRESS;
 	}
 	if (!nsid || nsid > NVME_MAX_NAMESPACES)
 		return NVME_INVALID_NAMESPACE | NVME_DNR;

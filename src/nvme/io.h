@@ -11,7 +11,8 @@ nvme_status nvme_io_parse(struct nvme_request *request);
 /** nvme_io_effects() - by opcode, for the log page */
 void nvme_io_effects(uint32_t *effects);
 
-/** nvme_io_hold_namespace() - the command's, in request->ns until it ends. 0 or the status. */
+/** nvme_io_hold_namespace() - the command's, in request->ns until it ends. 0 or the status: there is none,
+ * or it is being formatted. */
 nvme_status nvme_io_hold_namespace(struct nvme_request *request);
 
 /** nvme_io_contains() - are these blocks all there? Their sum may be more than 64 bits can hold. */

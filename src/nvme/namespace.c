@@ -9,6 +9,7 @@
 #include "nvme/ana.h"
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
+#include "nvme/format.h"
 #include "nvme/fused.h"
 #include "nvme/hold.h"
 
@@ -175,6 +176,8 @@ int nvme_controller_attach(struct nvme_controller *ctrl, const struct nvme_names
 	if (ctrl->half_done & bit(nsid))
 		nvme_fused_close_new(ns);
 	ctrl->half_done &= ~bit(nsid);
+	if (ctrl->awaited & bit(nsid))
+		nvme_format_adopt(ns);
 	STORE_RELEASE(ctrl->namespaces[nsid - 1], ns);
 	record(ns);
 	if (ns->ready)

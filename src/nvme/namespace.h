@@ -68,6 +68,10 @@ struct nvme_namespace {
 	enum nvme_error_policy error_policy;
 	bool ready; /* atomic: nobody else's requests are under way, its commands may be executed */
 
+	/* See format.c; worker 0's. */
+	uint32_t format;    /* the command's slot in the admin queue's journal, from 1; atomic */
+	uint64_t formatted; /* bytes */
+
 	/* Of a fused pair, see fused.c; atomic. */
 	uint64_t claim; /* 0: there is none */
 	uint64_t claims;

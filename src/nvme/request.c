@@ -6,6 +6,7 @@
 
 #include "nvme/admin.h"
 #include "nvme/controller-private.h"
+#include "nvme/format.h"
 #include "nvme/fused.h"
 #include "nvme/io.h"
 #include "nvme/journal.h"
@@ -152,6 +153,7 @@ static void release(struct nvme_request *request)
 	}
 	if (request->ns) {
 		nvme_fused_release(request);
+		nvme_format_release(request);
 		nvme_namespace_put(request->ns, request->worker->index);
 		request->ns = NULL;
 	}
@@ -301,8 +303,8 @@ void nvme_request_complete(struct nvme_request *request, nvme_status status)
 	if (status)
 		status |= nvme_log_pages_add_error(request, status);
 	request->status = status;
-	/* Before others may compare with what it has written: it is not written again. */
-	if (nvme_fused_is_owner(request) && request->sq->live)
+	/* Before others may read or change what it has written: it is not written again. */
+	if ((nvme_fused_is_owner(request) || nvme_format_is(request)) && request->sq->live)
 		nvme_request_executed(request);
 	release(request);
 	if (!request->sq->live) {

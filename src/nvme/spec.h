@@ -114,6 +114,7 @@ enum {
 	NVME_WRITE_PROTECTED = 0x020,
 	NVME_LBA_OUT_OF_RANGE = 0x080,
 	NVME_CAPACITY_EXCEEDED = 0x081,
+	NVME_FORMAT_IN_PROGRESS = 0x084,
 
 	NVME_CQ_INVALID = 0x100,
 	NVME_INVALID_QUEUE_ID = 0x101,
@@ -577,6 +578,7 @@ _Static_assert(offsetof(struct nvme_identify_namespace, nguid) == 104, "figure 2
 _Static_assert(offsetof(struct nvme_identify_namespace, lbaf) == 128, "figure 249");
 
 #define NVME_NMIC_SHARED	    (1u << 0)
+#define NVME_FPI_SUPPORTED	    (1u << 7) /* bits 6:0: percent left of a format */
 #define NVME_NSATTR_WRITE_PROTECTED (1u << 0)
 #define NVME_NSFEAT_OPTIMAL	    (1u << 4) /* NPWG, NPWA, NPDG, NPDA and NOWS are there */
 #define NVME_DLFEAT_ZEROES	    1	      /* deallocated blocks read as zeroes */

@@ -8,14 +8,25 @@
 
 static struct machine_disk *large;
 
-static int setup(void **state)
+static int set_up_disks(void **state)
 {
-	machine_setup(state);
 	large = machine_disk_new(DISK_BYTES);
 	memset(large->data, 0x5a, DISK_BYTES);
 	memset(machine_disk(*state)->data, 0x5a, 8 * MiB);
 	machine_attach(*state, 2, large);
 	return 0;
+}
+
+static int setup(void **state)
+{
+	machine_setup(state);
+	return set_up_disks(state);
+}
+
+static int setup_two_workers(void **state)
+{
+	machine_setup_two_workers(state);
+	return set_up_disks(state);
 }
 
 static int teardown(void **state)
@@ -28,6 +39,12 @@ static int teardown(void **state)
 static struct nvme_command format(uint32_t nsid, uint32_t cdw10)
 {
 	return (struct nvme_command){ .opcode = NVME_ADMIN_FORMAT, .nsid = nsid, .cdw10 = cdw10 };
+}
+
+static struct nvme_command on_large(struct nvme_command command)
+{
+	command.nsid = 2;
+	return command;
 }
 
 static bool is_all(const struct machine_disk *disk, uint8_t byte)
@@ -173,6 +190,176 @@ static void a_successor_goes_on(void **state)
 	assert_true(is_all(large, 0));
 }
 
+static unsigned progress(struct machine *machine, uint64_t page)
+{
+	const struct nvme_identify_namespace *namespace = machine_at(machine, page);
+	const struct nvme_identify_independent *independent = machine_at(machine, page);
+	struct nvme_command identify = {
+		.opcode = NVME_ADMIN_IDENTIFY, .nsid = 2, .prp1 = page, .cdw10 = NVME_CNS_NAMESPACE
+	};
+	unsigned fpi;
+
+	assert_status(machine_execute(machine, 0, identify), 0);
+	fpi = namespace->fpi;
+	identify.cdw10 = NVME_CNS_INDEPENDENT_NAMESPACE;
+	assert_status(machine_execute(machine, 0, identify), 0);
+	assert_int_equal(independent->fpi, fpi);
+	assert_true(fpi & NVME_FPI_SUPPORTED);
+	return fpi & ~NVME_FPI_SUPPORTED;
+}
+
+static void expect_refused(struct machine *machine, unsigned queue, struct nvme_command command)
+{
+	struct machine_completion completion = machine_execute(machine, queue, command);
+
+	assert_status(completion, NVME_FORMAT_IN_PROGRESS);
+	assert_false(completion.dnr);
+}
+
+/* Every command for the namespace, and none for another. */
+static void others_are_refused_meanwhile(void **state)
+{
+	static const uint8_t opcodes[] = { NVME_IO_FLUSH,	 NVME_IO_WRITE,
+					   NVME_IO_READ,	 NVME_IO_COMPARE,
+					   NVME_IO_WRITE_ZEROES, NVME_IO_DATASET_MANAGEMENT,
+					   NVME_IO_VERIFY,	 NVME_IO_COPY };
+	struct machine *machine = *state;
+	struct machine_completion completion;
+	uint64_t page = machine_alloc(machine, 1);
+	struct nvme_command compare = on_large(machine_rw(NVME_IO_COMPARE, 0, 1, page, 0)),
+			    write = on_large(machine_rw(NVME_IO_WRITE, 0, 1, page, 0));
+	uint16_t cid;
+
+	assert_int_equal(progress(machine, page), 0);
+	large->hold = true;
+	cid = machine_submit(machine, 0, format(2, 0));
+	machine_run(machine);
+	assert_int_equal(progress(machine, page), 100);
+	for (size_t i = 0; i < ARRAY_SIZE(opcodes); i++)
+		expect_refused(machine, 1, on_large(machine_rw(opcodes[i], 0, 1, page, 0)));
+	expect_refused(machine, 0, format(2, 0));
+	compare.flags = NVME_FUSE_FIRST;
+	write.flags = NVME_FUSE_SECOND;
+	machine_put(machine, 1, compare);
+	machine_submit(machine, 1, write);
+	machine_run(machine);
+	assert_true(machine_take(machine, 1, &completion));
+	assert_status(completion, NVME_FORMAT_IN_PROGRESS);
+	assert_true(machine_take(machine, 1, &completion));
+	assert_status(completion, NVME_FAILED_FUSED);
+	assert_status(machine_execute(machine, 1, machine_rw(NVME_IO_READ, 0, 1, page, 0)), 0);
+	assert_int_equal(large->count, 1);
+
+	machine_release(machine, large);
+	machine_run(machine);
+	assert_int_equal(progress(machine, page), 2);
+	large->hold = false;
+	machine_release(machine, large);
+	machine_run(machine);
+	assert_true(machine_take(machine, 0, &completion));
+	assert_int_equal(completion.cid, cid);
+	assert_int_equal(progress(machine, page), 0);
+	assert_status(
+		machine_execute(machine, 1, on_large(machine_rw(NVME_IO_WRITE, 0, 1, page, 0))), 0);
+}
+
+static void die_while_formatting(struct machine *machine)
+{
+	large->drop = true;
+	machine_submit(machine, 0, format(2, 0));
+	machine_run(machine);
+	large->drop = false;
+	machine_restart(machine, NULL);
+	machine_attach(machine, 1, machine_disk(machine));
+	machine_attach(machine, 2, large);
+}
+
+/* What it let in now, the format would erase when it begins again. */
+static void a_successor_refuses_at_once(void **state)
+{
+	struct machine *machine = *state;
+	struct machine_completion completion;
+	uint64_t page = machine_alloc(machine, 1);
+
+	die_while_formatting(machine);
+	machine_submit(machine, 2, on_large(machine_rw(NVME_IO_WRITE, 0, 1, page, 0)));
+	for (unsigned i = 0; i < 4; i++)
+		machine_run_worker(machine, 1);
+	machine_run(machine);
+	assert_true(machine_take(machine, 2, &completion));
+	assert_status(completion, NVME_FORMAT_IN_PROGRESS);
+	assert_true(machine_take(machine, 0, &completion));
+	assert_status(completion, 0);
+	assert_true(is_all(large, 0));
+}
+
+static void a_reset_of_a_successor_ends_it(void **state)
+{
+	struct machine *machine = *state;
+	uint64_t page = machine_alloc(machine, 1);
+
+	die_while_formatting(machine);
+	machine_write32(machine, NVME_REG_CC, 0);
+	machine_run(machine);
+	machine_enable(machine);
+	machine_create_queue(machine, 1, MACHINE_ENTRIES);
+	assert_status(
+		machine_execute(machine, 1, on_large(machine_rw(NVME_IO_READ, 0, 1, page, 0))), 0);
+	assert_int_equal(progress(machine, page), 0);
+}
+
+static void submit_pair(struct machine *machine, uint64_t lba, uint64_t old, uint64_t new)
+{
+	struct nvme_command compare = on_large(machine_rw(NVME_IO_COMPARE, lba, 1, old, 0)),
+			    write = on_large(machine_rw(NVME_IO_WRITE, lba, 1, new, 0));
+
+	compare.flags = NVME_FUSE_FIRST;
+	write.flags = NVME_FUSE_SECOND;
+	machine_put(machine, 2, compare);
+	machine_submit(machine, 2, write);
+}
+
+/* It was there before, and with it the namespace would wait: it goes between two pieces. */
+static void a_pair_does_not_wait_for_the_rest(void **state)
+{
+	struct machine *machine = *state;
+	struct machine_completion completion;
+	uint64_t old = machine_alloc(machine, 1), new = machine_alloc(machine, 1);
+
+	memset(machine_at(machine, old), 0x5a, 512);
+	memset(machine_at(machine, new), 0x11, 512);
+	large->hold = true;
+	submit_pair(machine, 0, old, new);
+	machine_run(machine);
+	submit_pair(machine, 65 * MiB / 512 - 1, old, new);
+	machine_submit(machine, 0, format(2, 0));
+	machine_run(machine);
+	machine_release(machine, large);
+	machine_run(machine);
+	assert_int_equal(large->count, 1);
+	assert_int_equal(large->last.op, BLOCK_WRITE);
+	machine_release(machine, large);
+	/* The format sees first that the namespace is free. */
+	machine_run_worker(machine, 0);
+	assert_int_equal(large->last.op, BLOCK_WRITE_ZEROES);
+	machine_run(machine);
+	assert_int_equal(large->count, 1);
+	machine_release(machine, large);
+	machine_run(machine);
+	assert_int_equal(large->last.op, BLOCK_READ);
+	large->hold = false;
+	machine_release(machine, large);
+	machine_run(machine);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_true(machine_take(machine, 2, &completion));
+		assert_status(completion, 0);
+	}
+	assert_true(machine_take(machine, 0, &completion));
+	assert_status(completion, 0);
+	assert_true(is_all(large, 0));
+	assert_int_equal(large->last.offset, 64 * MiB);
+}
+
 /* However large it is: this backend ends each piece inside submit, as one in memory does. */
 static void any_number_of_pieces(void **state)
 {
@@ -207,6 +394,12 @@ int main(void)
 		test(a_reset_ends_it),
 		test(a_successor_goes_on),
 		test(a_detached_namespace_ends_it),
+		test(others_are_refused_meanwhile),
+		cmocka_unit_test_setup_teardown(a_successor_refuses_at_once, setup_two_workers,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_pair_does_not_wait_for_the_rest,
+						setup_two_workers, teardown),
+		test(a_reset_of_a_successor_ends_it),
 		test(any_number_of_pieces),
 	};
 
