@@ -132,6 +132,6 @@ const char *migration_rules_versions(unsigned long libvirt, unsigned long qemu)
 	if (libvirt >= 11003000 || qemu < 11001000)
 		return NULL;
 	return _("this libvirt gives QEMU's migrate an argument (detach) that this QEMU has no "
-		 "more, "
-		 "and every migration and save fails; install libvirt 11.4 or newer");
+		 "more, and every migration and save fails; install libvirt 11.4 or newer, or "
+		 "Debian's 11.3");
 }
