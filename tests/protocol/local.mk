@@ -3,6 +3,7 @@ PROTOCOL_TESTS = \
 	tests/protocol/test_crash.py \
 	tests/protocol/test_faults.py \
 	tests/protocol/test_freeze.py \
+	tests/protocol/test_guests.py \
 	tests/protocol/test_doorbell.py \
 	tests/protocol/test_hostile.py \
 	tests/protocol/test_io.py \
