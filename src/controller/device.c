@@ -481,6 +481,11 @@ static void io_error(struct host *host, uint32_t nsid, enum block_op op, int err
 	device->events.io_error(device->events.opaque, device, nsid, op, error);
 }
 
+struct nvme_controller *device_controller(const struct device *device)
+{
+	return device->ctrl;
+}
+
 struct message_mode *device_message_mode(struct device *device)
 {
 	return &device->message_mode;

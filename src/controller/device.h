@@ -80,6 +80,9 @@ int device_set_limits(struct device *device, uint32_t nsid, const struct nvme_li
 /** device_retry() - execute again what is held after an error, or @give_up: fail it */
 void device_retry(struct device *device, bool give_up);
 
+/** device_controller() - the controller model of a device that is ready */
+struct nvme_controller *device_controller(const struct device *device);
+
 struct message_mode *device_message_mode(struct device *device);
 
 /** device_travelling_size() - see state_file_travelling_size() */

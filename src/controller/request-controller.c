@@ -32,6 +32,7 @@ void request_controller_close(struct entry *entry)
 	if (entry->closing)
 		return;
 	entry->closing = true;
+	requests_introduce(entry->requests);
 	if (entry->device)
 		device_close(entry->device, entry_closed, entry);
 }
@@ -57,6 +58,7 @@ static void device_ready(void *opaque, struct device *device, struct error *err)
 	entry->device = device;
 	if (device && !entry->closing)
 		connect_relay(entry, &err);
+	requests_introduce(requests);
 	if (err) {
 		control_request_fail(request, err);
 	} else {
@@ -110,6 +112,7 @@ static int parse_controller(struct json_object *arguments, struct nvme_controlle
 	const char *uuid = json_string_or(arguments, "uuid", "");
 	const char *subsystem = json_string_or(arguments, "subsystem", NULL);
 	uint64_t queues = json_u64_or(arguments, "queues", 0);
+	uint64_t cntlid = json_u64_or(arguments, "cntlid", 0);
 
 	if (!serial)
 		return -EINVAL;
@@ -123,7 +126,9 @@ static int parse_controller(struct json_object *arguments, struct nvme_controlle
 	if (queues < 1 || queues > 64)
 		return error_set(errp, EINVAL, "there are 1 to 64 queues");
 	ret->queues = queues;
-	ret->cntlid = json_u64_or(arguments, "cntlid", 0);
+	if (cntlid > NVME_MAX_CNTLID)
+		return error_set(errp, EINVAL, "a controller id is 0 to %u", NVME_MAX_CNTLID);
+	ret->cntlid = cntlid;
 	ret->frozen = json_bool_or(arguments, "frozen", false);
 	ret->poison = json_bool_or(arguments, "poison", false);
 	return 0;

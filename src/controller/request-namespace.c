@@ -39,6 +39,7 @@ void request_add_namespace(struct requests *requests, struct control_request *re
 		json_object_put(result);
 		goto fail;
 	}
+	requests_introduce(requests);
 	json_add_u64(result, "block_size",
 		     spec.nvme.block_size ? spec.nvme.block_size : MAX(info->block_size, 512u));
 	control_request_reply(request, result);
@@ -58,9 +59,12 @@ void request_remove_namespace(struct requests *requests, struct control_request 
 {
 	struct entry *entry = requests_find_ready(requests, request, arguments);
 
-	if (entry && device_detach(entry->device, json_u64_or(arguments, "nsid", 0),
-				   namespace_removed, request) < 0)
+	if (!entry)
+		return;
+	if (device_detach(entry->device, json_u64_or(arguments, "nsid", 0), namespace_removed,
+			  request) < 0)
 		requests_fail(request, ENOENT, "there is no such namespace");
+	requests_introduce(requests);
 }
 
 void request_set_iotune(struct requests *requests, struct control_request *request,

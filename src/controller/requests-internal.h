@@ -76,6 +76,10 @@ void requests_fail(struct control_request *request, int code, const char *senten
 /** requests_find() - NULL: there is none of that index */
 struct entry *requests_find(struct requests *requests, uint64_t index);
 
+/** requests_introduce() - the controllers of a subsystem to each other, when one of them or what it has has
+ * changed */
+void requests_introduce(struct requests *requests);
+
 /** requests_find_ready() - the one that a request names, if it is neither coming nor going; else the
  * request has failed */
 struct entry *requests_find_ready(struct requests *requests, struct control_request *request,

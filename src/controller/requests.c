@@ -25,15 +25,37 @@ struct entry *requests_find(struct requests *requests, uint64_t index)
 	return NULL;
 }
 
+static bool is_there(const struct entry *entry)
+{
+	return entry->device && !entry->closing;
+}
+
 struct entry *requests_find_ready(struct requests *requests, struct control_request *request,
 				  struct json_object *arguments)
 {
 	struct entry *entry = requests_find(requests, json_u64_or(arguments, "index", UINT64_MAX));
 
-	if (entry && entry->device && !entry->closing)
+	if (entry && is_there(entry))
 		return entry;
 	requests_fail(request, ENOENT, "there is no such controller");
 	return NULL;
+}
+
+void requests_introduce(struct requests *requests)
+{
+	const struct entry *entry, *other;
+
+	for (entry = requests->entries; entry; entry = entry->next) {
+		struct nvme_peers peers = {};
+
+		if (!is_there(entry))
+			continue;
+		for (other = requests->entries; other; other = other->next)
+			if (is_there(other))
+				nvme_controller_add_peer(device_controller(entry->device),
+							 device_controller(other->device), &peers);
+		nvme_controller_set_peers(device_controller(entry->device), &peers);
+	}
 }
 
 void requests_end_when_empty(struct requests *requests)

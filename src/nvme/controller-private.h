@@ -38,6 +38,8 @@ struct nvme_controller {
 	bool frozen;
 	uint64_t awaited; /* namespaces of a predecessor, see namespace.h */
 
+	struct nvme_peers peers; /* see subsystem.h */
+
 	uint64_t haunted;     /* bits; the control thread's */
 	uint64_t half_done;   /* bits: a predecessor's pair is, see fused.c; the control thread's */
 	unsigned steps;	      /* atomic: of queue commands, on their way to a worker */

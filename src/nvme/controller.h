@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "block/block.h"
 #include "nvme/host.h"
+#include "nvme/limits.h"
 
 /*
  * One NVMe I/O controller: the face that src/controller (the program) sees. See nvme/host.h for
@@ -22,9 +23,9 @@ struct nvme_controller_config {
 	char subnqn[224]; /* empty: derived from the subsystem's uuid */
 	uint8_t uuid[16]; /* of this controller */
 	uint8_t subsystem
-		[16]; /* all zero: it is alone in one of its own, with its own uuid; ids that
+		[16];	  /* all zero: it is alone in one of its own, with its own uuid; ids that
 				  are not given derive from it */
-	uint16_t cntlid;
+	uint16_t cntlid;  /* 0 to NVME_MAX_CNTLID */
 	unsigned queues;  /* I/O queue pairs, 1 to 64 */
 	unsigned vectors; /* MSI-X vectors the PCI function has; queues + 1 normally */
 	bool frozen;	  /* until nvme_controller_thaw() */
@@ -221,6 +222,19 @@ unsigned nvme_controller_direct_reads(const struct nvme_controller *ctrl);
 int nvme_controller_each_page_of_ours(const struct nvme_controller *ctrl,
 				      int (*run)(void *opaque, uint64_t iova, uint64_t len),
 				      void *opaque);
+
+/* The other controllers of a subsystem, as sets of CNTLIDs; see subsystem.h. */
+struct nvme_peers {
+	uint64_t all;
+	uint64_t attached[NVME_MAX_NAMESPACES]; /* those that have namespace nsid - 1 */
+};
+
+/** nvme_controller_add_peer() - to what @ctrl is to know, if @peer is another one of its subsystem */
+void nvme_controller_add_peer(const struct nvme_controller *ctrl,
+			      const struct nvme_controller *peer, struct nvme_peers *peers);
+
+/** nvme_controller_set_peers() - all that there are now */
+void nvme_controller_set_peers(struct nvme_controller *ctrl, const struct nvme_peers *peers);
 
 /** nvme_controller_most_bytes_of_ours() - how much that can be, in whole pages, with as many and as
  * large queues as a guest can make */

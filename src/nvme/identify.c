@@ -8,6 +8,7 @@
 #include "nvme/controller-private.h"
 #include "nvme/copy.h"
 #include "nvme/format.h"
+#include "nvme/subsystem.h"
 
 #define PAGE_BYTES 4096
 
@@ -15,6 +16,7 @@
 union page {
 	uint8_t bytes[PAGE_BYTES];
 	uint32_t nsids[PAGE_BYTES / sizeof(uint32_t)];
+	uint16_t controllers[PAGE_BYTES / sizeof(uint16_t)];
 	struct nvme_identify_controller controller;
 	struct nvme_identify_namespace namespace;
 	struct nvme_identify_independent independent;
@@ -170,6 +172,19 @@ static nvme_status fill_list(struct nvme_request *request, union page *page)
 	return 0;
 }
 
+static nvme_status fill_controllers(struct nvme_request *request, unsigned cns, union page *page)
+{
+	uint32_t nsid = cns == NVME_CNS_ATTACHED_CONTROLLERS ? request->command.nsid : 0;
+
+	if (nsid == NVME_NSID_ALL)
+		return nvme_invalid_field(request, nsid);
+	if (cns == NVME_CNS_ATTACHED_CONTROLLERS && (!nsid || nsid > NVME_MAX_NAMESPACES))
+		return NVME_INVALID_NAMESPACE | NVME_DNR;
+	nvme_subsystem_list(request->worker->ctrl, nsid,
+			    NVME_IDENTIFY_CNTID(request->command.cdw10), page->controllers);
+	return 0;
+}
+
 static nvme_status fill_command_sets(struct nvme_request *request, union page *page)
 {
 	unsigned cntid = NVME_IDENTIFY_CNTID(request->command.cdw10);
@@ -213,6 +228,9 @@ static nvme_status fill(struct nvme_request *request, union page *page)
 	case NVME_CNS_ACTIVE_LIST:
 	case NVME_CNS_ALLOCATED_LIST: /* what is there is attached */
 		return fill_list(request, page);
+	case NVME_CNS_ATTACHED_CONTROLLERS:
+	case NVME_CNS_CONTROLLERS:
+		return fill_controllers(request, cns, page);
 	case NVME_CNS_COMMAND_SETS:
 		return fill_command_sets(request, page);
 	default:

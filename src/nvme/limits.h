@@ -9,7 +9,8 @@
 #define NVME_MAX_IO_QUEUES     64
 #define NVME_MAX_QUEUES	       (NVME_MAX_IO_QUEUES + 1) /* with the admin queue, which is 0 */
 #define NVME_MAX_WORKERS       64
-#define NVME_MAX_NAMESPACES    64   /* Identify NN: SeaBIOS asks for each of 1 to NN */
+#define NVME_MAX_NAMESPACES    64 /* Identify NN: SeaBIOS asks for each of 1 to NN */
+#define NVME_MAX_CNTLID	       63
 #define NVME_MAX_ADMIN_ENTRIES 4096 /* what AQA can say */
 #define NVME_MAX_IO_ENTRIES    1024 /* CAP.MQES + 1 */
 #define NVME_MAX_ASYNC_EVENTS  4    /* outstanding requests; AERL + 1 */

@@ -37,6 +37,7 @@ src_libnvme_a_SOURCES = \
 	src/nvme/smart.c src/nvme/smart.h \
 	src/nvme/spec.h \
 	src/nvme/state.c src/nvme/state.h \
+	src/nvme/subsystem.c src/nvme/subsystem.h \
 	src/nvme/sync.c src/nvme/sync.h \
 	src/nvme/worker.c src/nvme/worker.h \
 	src/nvme/write-log.c src/nvme/write-log.h

@@ -545,6 +545,7 @@ def test_survives_its_starter():
 
 
 PERSISTENT_LOSS = 0x301
+ATTACHED_CONTROLLERS, CONTROLLERS = 0x12, 0x13
 
 
 def test_two_paths(keeper):
@@ -567,6 +568,19 @@ def test_two_paths(keeper):
         assert drivers[0].identify(3, 1) == drivers[1].identify(3, 1)
         assert [drivers[index].identify(0, 2 + index)[30] for index in range(2)] == [0, 0]
 
+    def lists(driver, cns, nsid=0, first=0):
+        page = driver.alloc(4096)
+        driver.admin.command(nvme.IDENTIFY, nsid, page, cdw=(first << 16 | cns,))
+        count, = struct.unpack('<H', driver.memory.read(page, 2))
+        return list(struct.unpack('<%dH' % count, driver.memory.read(page + 2, 2 * count)))
+
+    def judge_lists(having):
+        for driver in drivers:
+            assert lists(driver, CONTROLLERS) == [1, 2]
+            assert lists(driver, ATTACHED_CONTROLLERS, 1) == having
+            assert [lists(driver, ATTACHED_CONTROLLERS, nsid) for nsid in (2, 3, 4)] == [[1], [2], []]
+        assert lists(drivers[0], CONTROLLERS, first=2) == [2]
+
     def cross(lba):
         for writer, reader in ((0, 1), (1, 0)):
             content = random.Random(lba + writer).randbytes(65536)
@@ -575,12 +589,15 @@ def test_two_paths(keeper):
             assert drivers[reader].read(lba, len(content)) == content
 
     judge()
+    judge_lists([1, 2])
     cross(0)
     keeper.call('upgrade')
     judge()
+    judge_lists([1, 2])
     cross(1000)
     # One path goes, also for the next controller process, and comes back.
     keeper.call('remove-namespace', index=0, nsid=1)
+    judge_lists([2])
     with pytest.raises(nvme.Failed) as failure:
         drivers[0].read(0, 512)
     assert failure.value.status == PERSISTENT_LOSS
@@ -590,6 +607,7 @@ def test_two_paths(keeper):
     assert failure.value.status == PERSISTENT_LOSS
     drivers[1].write(5, bytes(512))
     keeper.call('add-namespace', index=0, namespace=keeper.file_disk(shareable=True))
+    judge_lists([1, 2])
     cross(2000)
     for client, _ in paths:
         client.close()

@@ -212,6 +212,7 @@ def test_two_controllers(keeper, image):
     ('add-controller', {'index': 1, 'serial': 'S' * 21, 'uuid': UUID, 'queues': 4, 'cntlid': 0}, 2),
     ('add-controller', {'index': 1, 'serial': 'S', 'uuid': 'x', 'queues': 4, 'cntlid': 0}, 2),
     ('add-controller', {'index': 1, 'serial': 'S', 'uuid': UUID, 'queues': 65, 'cntlid': 0}, 2),
+    ('add-controller', {'index': 1, 'serial': 'S', 'uuid': UUID, 'queues': 4, 'cntlid': 64}, 2),
     ('add-namespace', {'index': 0, 'namespace': {}}, 0),
     ('add-namespace', {'index': 0, 'namespace': {'nsid': 0, 'type': 'memory', 'bytes': MiB}}, 0),
     ('add-namespace', {'index': 0, 'namespace': {'nsid': 1, 'type': 'memory', 'bytes': 0}}, 0),

@@ -117,7 +117,7 @@ static void identify_refuses_the_rest(void **state)
 	struct machine *machine = *state;
 	uint64_t page = machine_alloc(machine, 1);
 
-	static const uint8_t known[] = { 0, 1, 2, 3, 5, 6, 7, 8, 0x10, 0x11 };
+	static const uint8_t known[] = { 0, 1, 2, 3, 5, 6, 7, 8, 0x10, 0x11, 0x12, 0x13 };
 
 	for (unsigned cns = 0; cns < 256; cns++)
 		if (!memchr(known, cns, sizeof(known)))

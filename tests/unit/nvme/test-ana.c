@@ -154,6 +154,55 @@ static void one_group_has_all(void **state)
 	assert_int_equal(supported[NVME_LOG_ANA], NVME_SUPPORTED);
 }
 
+static void expect_controllers(struct machine *machine, uint32_t cns, uint32_t nsid, unsigned count,
+			       uint16_t id, uint16_t next)
+{
+	const uint16_t *list = identify(machine, cns, nsid);
+
+	assert_int_equal(list[0], count);
+	assert_int_equal(list[1], id);
+	assert_int_equal(list[2], next);
+	assert_int_equal(list[3], 0);
+}
+
+static void controllers_know_of_each_other(void **state)
+{
+	struct machine *machine = *state, *other = machine_new(1);
+	struct nvme_peers peers = {};
+	struct nvme_command command = { .opcode = NVME_ADMIN_IDENTIFY,
+					.prp1 = machine_alloc(machine, 1),
+					.cdw10 = NVME_CNS_ATTACHED_CONTROLLERS };
+
+	expect_controllers(machine, NVME_CNS_CONTROLLERS, 0, 1, 7, 0);
+	expect_controllers(machine, NVME_CNS_ATTACHED_CONTROLLERS, 1, 1, 7, 0);
+	expect_controllers(machine, NVME_CNS_ATTACHED_CONTROLLERS, 3, 0, 0, 0);
+
+	other->config.cntlid = 3;
+	assert_non_null(machine_restart(other, NULL));
+	nvme_controller_add_peer(machine->ctrl, other->ctrl, &peers);
+	assert_int_equal(peers.all, 0); /* it is alone in its own */
+	memcpy(other->config.subsystem, subsystem, sizeof(subsystem));
+	assert_non_null(machine_restart(other, NULL));
+	attach(other, 1, machine_disk(machine), true);
+	attach(other, 3, second, false);
+	nvme_controller_add_peer(machine->ctrl, other->ctrl, &peers);
+	nvme_controller_add_peer(machine->ctrl, machine->ctrl, &peers);
+	nvme_controller_set_peers(machine->ctrl, &peers);
+	expect_controllers(machine, NVME_CNS_CONTROLLERS, 0, 2, 3, 7);
+	expect_controllers(machine, NVME_CNS_CONTROLLERS | 4 << 16, 0, 1, 7, 0);
+	expect_controllers(machine, NVME_CNS_CONTROLLERS | 8 << 16, 0, 0, 0, 0);
+	expect_controllers(machine, NVME_CNS_ATTACHED_CONTROLLERS, 1, 2, 3, 7);
+	expect_controllers(machine, NVME_CNS_ATTACHED_CONTROLLERS, 2, 1, 7, 0);
+	expect_controllers(machine, NVME_CNS_ATTACHED_CONTROLLERS, 3, 1, 3, 0);
+	machine_free(other);
+
+	assert_status(machine_execute(machine, 0, command), NVME_INVALID_NAMESPACE);
+	command.nsid = NVME_MAX_NAMESPACES + 1;
+	assert_status(machine_execute(machine, 0, command), NVME_INVALID_NAMESPACE);
+	command.nsid = NVME_NSID_ALL;
+	assert_status(machine_execute(machine, 0, command), NVME_INVALID_FIELD);
+}
+
 static struct nvme_command read_one(struct machine *machine, uint32_t nsid)
 {
 	struct nvme_command command = machine_rw(NVME_IO_READ, 0, 1, machine_alloc(machine, 1), 0);
@@ -251,6 +300,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(identify_says_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(ids_are_of_the_subsystem, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_group_has_all, setup, teardown),
+		cmocka_unit_test_setup_teardown(controllers_know_of_each_other, setup, teardown),
 		cmocka_unit_test_setup_teardown(taken_is_to_be_tried_elsewhere, setup, teardown),
 		cmocka_unit_test_setup_teardown(taken_under_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(taken_and_not_given_back, setup, teardown),
