@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from client import nvme
+from client import idle, nvme
 
 
 @pytest.mark.parametrize('threads', [1, 2])
@@ -76,10 +76,7 @@ def test_nobody_wakes_up_at_idle(start_controller, connect):
     driver.shadow_doorbells()
     driver.write(0, b'x' * 4096, qid=1)
     driver.write(0, b'x' * 4096, qid=2)
-    time.sleep(0.5)
-    before = switches(controller.process.pid)
-    time.sleep(1)
-    assert switches(controller.process.pid) == before
+    assert idle.comes_to_rest(lambda: switches(controller.process.pid), 1)
 
 
 def test_a_reset_forgets_them(start_controller, connect):

@@ -75,7 +75,7 @@ def test_completions_wait_for_room(start_controller, connect):
     queue.ring()
     time.sleep(0.05)    # everybody sleeps, with three completions posted
     for cid in cids:
-        queue.wait(cid, 2)
+        queue.wait(cid)
 
 
 def test_two_namespaces_of_different_kinds(start_controller, connect, image):

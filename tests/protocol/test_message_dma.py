@@ -159,4 +159,4 @@ def test_a_queue_goes_on_when_its_memory_is_back(start_controller, connect):
     cid = queue.submit(nvme.READ, 1, iova, cdw=(0, 0, 7))
     time.sleep(0.2)
     client.map(region.memory, region.iova)
-    queue.wait(cid, 2)
+    queue.wait(cid)

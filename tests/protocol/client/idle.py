@@ -13,6 +13,18 @@ OTHERS_EACH_S = 5
 CONNECTIONS = 2
 
 
+def comes_to_rest(count, seconds):
+    """There is a stretch of so many seconds in which count() stays the same. Who has still to fall asleep, on a busy machine, falls
+    asleep; who wakes up by himself, sooner than after that time, never lets it be."""
+    deadline = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline:
+        before = count()
+        time.sleep(seconds)
+        if count() == before:
+            return True
+    return False
+
+
 def activity(pid):
     """{'name tid': (wake-ups, nanoseconds of processor)} of its threads"""
     found = {}

@@ -95,6 +95,23 @@ bool nvme_worker_arm(struct nvme_worker *worker)
 }
 
 /* The rig */
+static void sleep_ms(unsigned ms)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000L }, NULL);
+}
+
+/* What comes at all comes soon; who waits for what never comes leaves the processor to others. */
+#define WAIT_UNTIL(condition)                                                                      \
+	do {                                                                                       \
+		unsigned turns_ = 0;                                                               \
+		while (!(condition)) {                                                             \
+			if (turns_++ < 100000)                                                     \
+				sched_yield();                                                     \
+			else                                                                       \
+				sleep_ms(10);                                                      \
+		}                                                                                  \
+	} while (0)
+
 static struct io_threads *threads;
 static struct nvme_controller *ctrl;
 static struct io_operation operation;
@@ -145,11 +162,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void sleep_ms(unsigned ms)
-{
-	nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000L }, NULL);
-}
-
 static void ring_doorbell(void)
 {
 	__atomic_add_fetch(&ctrl->doorbell, 1, __ATOMIC_SEQ_CST);
@@ -158,8 +170,7 @@ static void ring_doorbell(void)
 
 static void wait_seen(void)
 {
-	while (LOAD_ACQUIRE(ctrl->seen) != ctrl->doorbell)
-		sched_yield();
+	WAIT_UNTIL(LOAD_ACQUIRE(ctrl->seen) == ctrl->doorbell);
 }
 
 /* Longer than any spin: the thread sleeps, but for what is being tested. */
@@ -213,8 +224,7 @@ static void a_late_kick_is_not_lost(void **state)
 
 		ctrl->in_arm = kick_late;
 		ring_doorbell();
-		while (READ_ONCE(ctrl->doorbell) != before + 2)
-			sched_yield();
+		WAIT_UNTIL(READ_ONCE(ctrl->doorbell) == before + 2);
 		wait_seen();
 	}
 }
@@ -256,8 +266,7 @@ static void calls_run_in_order(void **state)
 		calls[i] = (struct numbered){ .call = { .run = note }, .number = i };
 		io_threads_call(threads, i < 32 ? 0 : NVME_HOST_CONTROL, &calls[i].call);
 	}
-	while (LOAD_ACQUIRE(ordered) < 32)
-		sched_yield();
+	WAIT_UNTIL(LOAD_ACQUIRE(ordered) >= 32);
 	control_turn(-1);
 	assert_int_equal(ordered, 64);
 	for (i = 0; i < 64; i++)
@@ -273,8 +282,7 @@ static void two_rounds(void)
 	ordered = 0;
 	for (i = 0; i < 2; i++) {
 		io_threads_call(threads, 0, &calls[i].call);
-		while (LOAD_ACQUIRE(ordered) == i)
-			sched_yield();
+		WAIT_UNTIL(LOAD_ACQUIRE(ordered) != i);
 	}
 }
 
@@ -292,8 +300,7 @@ static void a_late_call_is_not_lost(void **state)
 	ordered = 0;
 	ctrl->in_arm = call_late;
 	ring_doorbell();
-	while (!LOAD_ACQUIRE(ordered))
-		sched_yield();
+	WAIT_UNTIL(LOAD_ACQUIRE(ordered));
 }
 
 static void nobody_polls_in_a_pause(void **state)
@@ -310,8 +317,7 @@ static void nobody_polls_in_a_pause(void **state)
 		sleep_ms(1);
 		assert_int_equal(READ_ONCE(ctrl->polls), polls);
 		io_threads_resume(threads);
-		while (READ_ONCE(ctrl->polls) == polls)
-			sched_yield();
+		WAIT_UNTIL(READ_ONCE(ctrl->polls) != polls);
 	}
 	WRITE_ONCE(ctrl->busy, false);
 }
@@ -336,8 +342,7 @@ static void wait_for_client(struct nvme_worker *worker)
 {
 	io_threads_wait_enter(NULL);
 	STORE_RELEASE(in_wait, true);
-	while (!LOAD_ACQUIRE(end_wait))
-		sched_yield();
+	WAIT_UNTIL(LOAD_ACQUIRE(end_wait));
 	io_threads_wait_leave(NULL);
 	STORE_RELEASE(left_wait, true);
 }
@@ -347,8 +352,7 @@ static void a_wait_for_the_client_is_a_pause_point(void **state)
 	in_wait = end_wait = left_wait = false;
 	ctrl->in_poll = wait_for_client;
 	ring_doorbell();
-	while (!LOAD_ACQUIRE(in_wait))
-		sched_yield();
+	WAIT_UNTIL(LOAD_ACQUIRE(in_wait));
 	io_threads_pause(threads);
 	STORE_RELEASE(end_wait, true);
 	sleep_ms(5);
@@ -437,16 +441,14 @@ static void slow_submit_one(void)
 	unsigned before = submitted;
 
 	ring_doorbell();
-	while (LOAD_ACQUIRE(submitted) == before)
-		sched_yield();
+	WAIT_UNTIL(LOAD_ACQUIRE(submitted) != before);
 	wait_seen();
 }
 
 static void slow_answer(struct slow *one)
 {
 	assert_int_equal(write(one->pipe[1], "x", 1), 1);
-	while (!LOAD_ACQUIRE(one->completed))
-		sched_yield();
+	WAIT_UNTIL(LOAD_ACQUIRE(one->completed));
 }
 
 static void slow_end(void)
