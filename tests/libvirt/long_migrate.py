@@ -187,6 +187,39 @@ def test_failures(traveller, turn, fail):       # pylint: disable=unused-argumen
     other.host.wait_for(lambda: not other.traces(traveller.uuid), 'the end of the other side', 30)
 
 
+def test_two_paths(pair):        # noqa: F811
+    """A disk that is written to by two controllers; each of its paths is taken away and comes back, on either host."""
+    source = f'{SHARED}/paths.raw'
+    controllers = [controller_xml(n, disk_xml(f'nvme{n}n1', source, capacity=LOADED, extra='<nvme:shareable/>'),
+                                  attributes="queues='2' subsystem='0'") for n in range(2)]
+    guest = pair.a.define('paths', devices_xml(*controllers), vcpus=2, memory=256)
+    guest.start()
+    one = Traveller(pair, guest, pair.a)
+    one.find_paths()
+    one.disk = one.device(LOADED)
+    try:
+        with one.load():
+            for turn in range(max(2, MIGRATIONS // 4)):
+                one.migrate('--live')
+                one.both_paths_work()
+                one.settle()
+                one.at.virsh('save', one.name, '/root/paths.save')
+                one.guest.agent.close()
+                one.at.virsh('restore', '/root/paths.save')
+                one.both_paths_work()
+                one.settle()
+                one.at.nvme('detach-disk', one.name, f'nvme{turn % 2}n1', '--live')
+                one.migrate('--live')
+                one.still_works()
+                one.settle()
+                one.at.nvme('attach-disk', one.name, source, f'nvme{turn % 2}n1', '--shareable', '--live')
+                one.find_paths()
+                one.both_paths_work()
+    finally:
+        for vhost in pair.both:
+            vhost.remove('paths')
+
+
 def test_tls(traveller, tmp_path):
     """QEMU's own encryption; the certificates are of this test."""
     def openssl(*args):

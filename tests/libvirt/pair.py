@@ -97,8 +97,20 @@ class Traveller:
 
     def device(self, size):
         """The guest's name of the disk of SIZE MiB; of several, of the first; None when there is none."""
-        found = self.guest.check(f'grep -lx {size * 2048} /sys/block/nvme*/size | head -n 1')
+        found = self.guest.check(f'grep -lx {size * 2048} /sys/block/nvme*/size | grep -v "nvme[0-9]*c" | head -n 1')
         return '/dev/' + found.split('/')[3] if found else None
+
+    def find_paths(self):
+        """Wait until the guest has two paths to a disk, and have it use them in turn."""
+        self.guest.check('for i in $(seq 300); do [ "$(cat /sys/block/nvme*c*n*/ana_state | xargs)" = "optimized optimized" ] && break; sleep 0.1; done; '
+                         '[ $i -lt 300 ] && for policy in /sys/class/nvme-subsystem/*/iopolicy; do echo round-robin > $policy; done', timeout=120)
+
+    def both_paths_work(self):
+        """From now on something is read or written by each of them."""
+        def counts():
+            return [int(n) for n in self.guest.check("awk '{ print $1 + $5 }' /sys/block/nvme*c*n*/stat").split()]
+        before = counts()
+        self.at.host.wait_for(lambda: all(now > old for now, old in zip(counts(), before, strict=True)), 'I/O by both paths', 60)
 
     def count(self):
         """How many reads and writes of the load are done."""

@@ -27,16 +27,21 @@ def make_known(pair, name='known.raw', size=KNOWN):
 
 def start_traveller(pair):
     make_known(pair)
+    paths = [controller_xml(n, disk_xml(f'nvme{n}n1', f'{SHARED}/known.raw', extra='<nvme:shareable/>'), attributes="queues='1' subsystem='0'")
+             for n in (1, 2)]
     guest = pair.a.define('traveller', devices_xml(controller_xml(
         0, disk_xml('nvme0n1', f'{SHARED}/load.raw', capacity=LOADED),
-        disk_xml('nvme0n2', f'{SHARED}/known.raw'), attributes="queues='2'")), vcpus=2, memory=256)
+        disk_xml('nvme0n2', f'{SHARED}/beside.raw', capacity=2), attributes="queues='2'"), *paths), vcpus=2, memory=256)
     guest.start()
-    return Traveller(pair, guest, pair.a)
+    one = Traveller(pair, guest, pair.a)
+    one.find_paths()
+    one.known = one.device(KNOWN)
+    return one
 
 
 @pytest.fixture(scope='module')
 def traveller(pair):
-    """A running guest, for all tests that leave it running, on whatever host."""
+    """A running guest, for all tests that leave it running, on whatever host; its known disk has two paths."""
     return start_traveller(pair)
 
 
@@ -83,6 +88,7 @@ def test_all_the_ways_there_and_back(traveller):
             assert traveller.state() == 'running'
             assert where_is(traveller) == record
             old.host.wait_for(lambda old=old: not old.traces(traveller.uuid), 'the end of the source', 20)
+        traveller.both_paths_work()
     assert traveller.guest.boot_id() == before
 
 
@@ -116,22 +122,22 @@ def test_the_definition_moves(traveller):
 def test_hotplug_after_a_migration(traveller):
     """Attached here, carried there, detached there; the parked controller goes along and comes back into use."""
     name = traveller.name
-    traveller.at.nvme('attach-disk', name, f'{SHARED}/plug.raw', 'nvme1n1', '--capacity', '20M', '--live')
+    traveller.at.nvme('attach-disk', name, f'{SHARED}/plug.raw', 'nvme3n1', '--capacity', '20M', '--live')
     wait_disk(traveller.at, traveller.guest, 20)
     with traveller.load():
         traveller.migrate('--live')
         traveller.settle()
         device = traveller.guest.check('grep -lx 40960 /sys/block/nvme*/size').split('/')[3]
         traveller.guest.check(f'echo carried | dd of=/dev/{device} conv=fsync 2>/dev/null')
-        traveller.at.nvme('detach-disk', name, 'nvme1n1', '--live')
+        traveller.at.nvme('detach-disk', name, 'nvme3n1', '--live')
         traveller.at.host.wait_for(lambda: 'parked' in traveller.at.metadata(name, '--live'), 'the record')
         traveller.migrate('--live')
         traveller.settle()
         traveller.at.host.wait_for(lambda: 'parked' in traveller.at.metadata(name, '--live'), 'the record')
-        traveller.at.nvme('attach-disk', name, f'{SHARED}/plug.raw', 'nvme1n1', '--live')
+        traveller.at.nvme('attach-disk', name, f'{SHARED}/plug.raw', 'nvme3n1', '--live')
         wait_disk(traveller.at, traveller.guest, 20)
         assert traveller.guest.check(f'head -c 7 /dev/{device}') == 'carried'
-        traveller.at.nvme('detach-disk', name, 'nvme1n1', '--live', '--remove-storage')
+        traveller.at.nvme('detach-disk', name, 'nvme3n1', '--live', '--remove-storage')
 
 
 def test_the_daemon_is_away_when_it_begins(traveller):
@@ -161,6 +167,7 @@ def test_save_and_restore(traveller):
         assert not traveller.at.traces(traveller.uuid)
         traveller.at.virsh('restore', file)
         traveller.still_works()
+        traveller.both_paths_work()
     assert traveller.guest.boot_id() == before
 
 
@@ -204,7 +211,7 @@ def test_a_saved_image_is_moved(traveller):
     (traveller.pair.shared / 'known.raw').rename(traveller.pair.shared / 'moved.raw')
     vhost.host.run(['env', f'EDITOR=sed -i s,{SHARED}/known.raw,{SHARED}/moved.raw,', 'virsh', '-q', 'save-image-edit', file])
     vhost.virsh('restore', file)
-    assert vhost.disks(traveller.name)['nvme0n2']['source'] == f'{SHARED}/moved.raw'
+    assert vhost.disks(traveller.name)['nvme1n1']['source'] == f'{SHARED}/moved.raw'
     traveller.guest.check('echo 3 > /proc/sys/vm/drop_caches')
     assert traveller.guest.check(f'md5sum < {traveller.known}').split()[0] == digest
     # Back again, for those who come after.
