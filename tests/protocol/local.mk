@@ -1,5 +1,6 @@
 # A client of our own against the real program. One entry a file; run by pytest.
 PROTOCOL_TESTS = \
+	tests/protocol/test_bad_fields.py \
 	tests/protocol/test_crash.py \
 	tests/protocol/test_faults.py \
 	tests/protocol/test_freeze.py \
