@@ -9,8 +9,8 @@
 #include "base/i18n.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "controller/generation-lock.h"
 #include "controller/message-mode.h"
+#include "controller/namespaces.h"
 #include "controller/overlay.h"
 #include "controller/pci-function.h"
 #include "controller/state-file.h"
@@ -26,29 +26,10 @@
  * device is closed as well: -> namespaces leave -> workers leave -> the controller is freed. Each
  * arrow waits for a callback; `closing` says how far to go. A frozen device goes as it is: no reset,
  * and the namespaces are closed at the end, so that the state file can be adopted.
- *
- * Under a keeper, each image has a descriptor of its own here to hold the generation lock by
- * (generation-lock.h). A namespace that cannot have it yet is attached all the same, not ready.
- * Frozen, nothing is under way and the locks are given back: another process may go on with the
- * state.
  */
-
-/* The largest logical block: one is left. */
-#define LIMIT_MIN 4096
 
 /* So many batches of messages, doorbells above all, may have come before a freeze was asked for. */
 #define FREEZE_BATCHES 64
-
-struct device_namespace {
-	struct device *device;
-	struct device_namespace *next;
-	struct block *block;
-	uint32_t nsid;
-	void (*done)(void *opaque); /* leaving: tell this */
-	void *opaque;
-
-	struct generation_lock lock;
-};
 
 struct device {
 	sd_event *event;
@@ -61,7 +42,7 @@ struct device {
 	struct pci_function function;
 	struct message_mode message_mode;
 	struct nvme_controller *ctrl;
-	struct device_namespace *namespaces;
+	struct namespaces namespaces;
 
 	struct vfio_user_server *server;
 	sd_event_source *server_source;
@@ -105,12 +86,8 @@ void device_read_pci_config(const struct device *device, uint8_t ret[256])
 
 static void reset_function(struct device *device, void (*done)(void *opaque))
 {
-	struct device_namespace *ns;
-
 	/* It waits until a predecessor's requests are over, so that must be asked also when frozen. */
-	for (ns = device->namespaces; ns; ns = ns->next)
-		if (nvme_controller_is_haunted(device->ctrl) && generation_lock_take(&ns->lock))
-			nvme_controller_set_ready(device->ctrl, ns->nsid, true);
+	namespaces_ask_predecessor(&device->namespaces);
 	pci_function_reset(&device->function, done, device);
 }
 
@@ -207,27 +184,13 @@ static void device_dma_resume(void *opaque)
  * The way out
  */
 
-static void close_next(struct device *device);
-
-static void namespace_free(struct device_namespace *ns)
-{
-	block_close(ns->block);
-	generation_lock_destroy(&ns->lock);
-	free(ns);
-}
-
 static void device_closed(struct device *device)
 {
 	void (*closed)(void *opaque) = device->closed;
 	void *opaque = device->closed_opaque;
 
 	nvme_controller_free(device->ctrl);
-	while (device->namespaces) {
-		struct device_namespace *ns = device->namespaces;
-
-		device->namespaces = ns->next;
-		namespace_free(ns);
-	}
+	namespaces_free(&device->namespaces);
 	state_file_unmap(&device->file);
 	sd_event_unref(device->event);
 	free(device);
@@ -243,19 +206,20 @@ static void workers_left(struct io_operation *operation)
 		device_closed(device);
 }
 
-static void namespace_closed(void *opaque)
+static void namespaces_closed(void *opaque)
 {
-	close_next(opaque);
+	struct device *device = opaque;
+
+	io_threads_remove(device->threads, &device->threads_operation, device->ctrl, workers_left);
 }
 
-static void close_next(struct device *device)
+/* The last part of it. */
+static void leave(struct device *device)
 {
-	if (!device->namespaces || nvme_controller_is_frozen(device->ctrl))
-		io_threads_remove(device->threads, &device->threads_operation, device->ctrl,
-				  workers_left);
-	else if (!device->namespaces->done)
-		device_detach(device, device->namespaces->nsid, namespace_closed, device);
-	/* else: one is leaving already; namespace_left() comes back here */
+	if (nvme_controller_is_frozen(device->ctrl))
+		namespaces_closed(device);
+	else
+		namespaces_close(&device->namespaces, namespaces_closed, device);
 }
 
 /* The client has gone, and nothing of ours touches its memory any more. */
@@ -268,7 +232,7 @@ static void client_gone(struct nvme_host_call *call)
 	device->server = NULL;
 	device->gone = false;
 	if (device->closing)
-		close_next(device);
+		leave(device);
 	else
 		device->events.disconnected(device->events.opaque, device);
 }
@@ -347,128 +311,6 @@ int device_connect(struct device *device, struct vfio_user_transport *transport,
 	return 0;
 }
 
-/*
- * Namespaces
- */
-
-static void namespace_locked(void *opaque)
-{
-	struct device_namespace *ns = opaque;
-
-	nvme_controller_set_ready(ns->device->ctrl, ns->nsid, true);
-}
-
-static void namespace_unlock(struct device_namespace *ns)
-{
-	if (ns->lock.fd >= 0)
-		nvme_controller_set_ready(ns->device->ctrl, ns->nsid, false);
-	generation_lock_release(&ns->lock);
-}
-
-int device_attach(struct device *device, const struct nvme_namespace_config *config,
-		  struct block *block, int lock_fd, struct error **errp)
-{
-	struct nvme_namespace_config nvme = *config;
-	struct device_namespace *ns = calloc(1, sizeof(*ns));
-	int ret;
-
-	if (!ns) {
-		block_close(block);
-		cleanup_close(&lock_fd);
-		return error_set(errp, ENOMEM, _("out of memory"));
-	}
-	ns->device = device;
-	ns->block = block;
-	ns->nsid = config->nsid;
-	ns->lock = (struct generation_lock){
-		.event = device->event,
-		.fd = lock_fd,
-		.read_only = block_get_info(block)->read_only,
-		.controller = device->config.index,
-		.nsid = config->nsid,
-		.acquired = namespace_locked,
-		.opaque = ns,
-	};
-	generation_lock_init(&ns->lock, device->config.nvme.uuid);
-	nvme.not_ready = nvme_controller_is_frozen(device->ctrl) ? lock_fd >= 0
-								 : !generation_lock_take(&ns->lock);
-	ret = nvme_controller_attach(device->ctrl, &nvme, block, errp);
-	if (ret < 0) {
-		namespace_free(ns);
-		return ret;
-	}
-	ns->next = device->namespaces;
-	device->namespaces = ns;
-	return 0;
-}
-
-static struct device_namespace *find_namespace(struct device *device, uint32_t nsid)
-{
-	struct device_namespace *ns;
-
-	for (ns = device->namespaces; ns; ns = ns->next)
-		if (ns->nsid == nsid && !ns->done)
-			return ns;
-	return NULL;
-}
-
-static void namespace_left(void *opaque)
-{
-	struct device_namespace *ns = opaque, **link;
-	struct device *device = ns->device;
-	void (*done)(void *opaque) = ns->done;
-	void *done_opaque = ns->opaque;
-
-	for (link = &device->namespaces; *link != ns;)
-		link = &(*link)->next;
-	*link = ns->next;
-	namespace_free(ns);
-	done(done_opaque);
-	if (device->closing && done != namespace_closed)
-		close_next(device);
-}
-
-int device_detach(struct device *device, uint32_t nsid, void (*done)(void *opaque), void *opaque)
-{
-	struct device_namespace *ns = find_namespace(device, nsid);
-
-	if (!ns) /* a predecessor's, perhaps */
-		return nvme_controller_detach(device->ctrl, nsid, done, opaque);
-	ns->done = done;
-	ns->opaque = opaque;
-	return nvme_controller_detach(device->ctrl, nsid, namespace_left, ns);
-}
-
-int device_resize(struct device *device, uint32_t nsid, uint64_t limit, uint64_t *ret_capacity)
-{
-	struct device_namespace *ns = find_namespace(device, nsid);
-	int ret;
-
-	if (!ns)
-		return -ENOENT;
-	if (limit && limit < LIMIT_MIN)
-		return -EINVAL;
-	if (limit && ns->lock.timer)
-		return -EBUSY;
-	host_pause(&device->host);
-	ret = block_refresh(ns->block, limit);
-	if (ret == 0)
-		ret = nvme_controller_resized(device->ctrl, nsid);
-	host_resume(&device->host);
-	*ret_capacity = block_get_info(ns->block)->capacity;
-	return ret;
-}
-
-int device_set_limits(struct device *device, uint32_t nsid, const struct nvme_limits *limits)
-{
-	int ret;
-
-	host_pause(&device->host);
-	ret = nvme_controller_set_limits(device->ctrl, nsid, limits);
-	host_resume(&device->host);
-	return ret;
-}
-
 void device_retry(struct device *device, bool give_up)
 {
 	nvme_controller_retry(device->ctrl, give_up);
@@ -484,6 +326,11 @@ static void io_error(struct host *host, uint32_t nsid, enum block_op op, int err
 struct nvme_controller *device_controller(const struct device *device)
 {
 	return device->ctrl;
+}
+
+struct namespaces *device_namespaces(struct device *device)
+{
+	return &device->namespaces;
 }
 
 struct message_mode *device_message_mode(struct device *device)
@@ -533,29 +380,13 @@ int device_apply_overlay(struct device *device, int fd, uint32_t *ret_ranges, st
 struct json_object *device_describe(const struct device *device)
 {
 	struct json_object *object = json_object_new_object();
-	struct json_object *list = json_object_new_array();
-	const struct device_namespace *ns;
 	uint32_t cc, csts;
 
 	nvme_controller_status(device->ctrl, &cc, &csts);
 	json_add_u64(object, "index", device->config.index);
 	json_add_u64(object, "cc", cc);
 	json_add_u64(object, "csts", csts);
-	for (ns = device->namespaces; ns; ns = ns->next) {
-		struct nvme_namespace_counters counters = {};
-		struct json_object *entry = json_object_new_object();
-
-		nvme_controller_counters(device->ctrl, ns->nsid, &counters);
-		json_add_u64(entry, "nsid", ns->nsid);
-		json_add_u64(entry, "read_commands", counters.read_commands);
-		json_add_u64(entry, "read_bytes", counters.read_bytes);
-		json_add_u64(entry, "write_commands", counters.write_commands);
-		json_add_u64(entry, "write_bytes", counters.write_bytes);
-		json_add_u64(entry, "flush_commands", counters.flush_commands);
-		json_add_u64(entry, "errors", counters.errors);
-		json_object_array_add(list, entry);
-	}
-	json_add(object, "namespaces", list);
+	json_add(object, "namespaces", namespaces_describe(&device->namespaces));
 	return object;
 }
 
@@ -566,11 +397,10 @@ struct json_object *device_describe(const struct device *device)
 static void frozen(struct device *device, int error)
 {
 	void (*done)(void *opaque, int error) = device->frozen;
-	struct device_namespace *ns;
 
 	device->frozen = NULL;
-	for (ns = device->namespaces; ns && !error; ns = ns->next)
-		namespace_unlock(ns);
+	if (!error)
+		namespaces_release_locks(&device->namespaces);
 	done(device->frozen_opaque, error);
 }
 
@@ -605,12 +435,8 @@ int device_freeze(struct device *device, bool sync, void (*done)(void *opaque, i
 
 void device_thaw(struct device *device)
 {
-	struct device_namespace *ns;
-
 	nvme_controller_await_no_more(device->ctrl);
-	for (ns = device->namespaces; ns; ns = ns->next)
-		if (generation_lock_take(&ns->lock))
-			nvme_controller_set_ready(device->ctrl, ns->nsid, true);
+	namespaces_take_locks(&device->namespaces);
 	nvme_controller_thaw(device->ctrl);
 }
 
@@ -674,6 +500,13 @@ struct device *device_new(sd_event *event, struct io_threads *threads,
 	};
 	message_mode_init(&device->message_mode, &device->host, device->file.local);
 	device->event = sd_event_ref(event);
+	device->namespaces = (struct namespaces){
+		.event = event,
+		.host = &device->host,
+		.ctrl = device->ctrl,
+		.controller = config->index,
+		.uuid = device->config.nvme.uuid,
+	};
 	io_threads_add(threads, &device->threads_operation, device->ctrl, workers_there);
 	return device;
 
@@ -690,7 +523,7 @@ void device_close(struct device *device, void (*done)(void *opaque), void *opaqu
 	device->closed = done;
 	device->closed_opaque = opaque;
 	if (!device->server)
-		close_next(device);
+		leave(device);
 	else if (!device->gone)
 		device_disconnected(device, 0);
 }

@@ -20,7 +20,7 @@ struct device_config {
 };
 
 struct device_events {
-	/* Every thread serves it now: device_connect() and device_attach() may follow; or, with
+	/* Every thread serves it now: device_connect() and namespaces_attach() may follow; or, with
 	 * @err (owned by the receiver), it is gone. */
 	void (*ready)(void *opaque, struct device *device, struct error *err);
 	/* The client has gone and its work is over: device_connect() may follow. */
@@ -54,35 +54,13 @@ bool device_connected(const struct device *device);
  */
 bool device_draining(const struct device *device);
 
-/**
- * device_attach() - a namespace
- * @block: owned from here on, also on failure
- * @lock_fd: of the same file description, to hold the generation lock by; owned from here on. -1:
- *nobody had it before us, and nobody will have it after us
- */
-int device_attach(struct device *device, const struct nvme_namespace_config *config,
-		  struct block *block, int lock_fd, struct error **errp);
-
-/** device_detach() - @done when nothing is in flight and the image is closed; -ENOENT */
-int device_detach(struct device *device, uint32_t nsid, void (*done)(void *opaque), void *opaque);
-
-/**
- * device_resize() - read the image's size again and tell the guest
- * @limit: bytes that are not exceeded; 0: none. What is in flight may still be behind them.
- *
- * Return: 0 with the capacity, -EBUSY with a limit and a dead predecessor's requests, or -errno.
- */
-int device_resize(struct device *device, uint32_t nsid, uint64_t limit, uint64_t *ret_capacity);
-
-/** device_set_limits() - of a namespace, from now on; 0 or -ENOENT */
-int device_set_limits(struct device *device, uint32_t nsid, const struct nvme_limits *limits);
-
 /** device_retry() - execute again what is held after an error, or @give_up: fail it */
 void device_retry(struct device *device, bool give_up);
 
 /** device_controller() - the controller model of a device that is ready */
 struct nvme_controller *device_controller(const struct device *device);
 
+struct namespaces *device_namespaces(struct device *device);
 struct message_mode *device_message_mode(struct device *device);
 
 /** device_travelling_size() - see state_file_travelling_size() */

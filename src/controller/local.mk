@@ -7,6 +7,7 @@ src_libcontroller_a_SOURCES = \
 	src/controller/mailbox.c src/controller/mailbox.h \
 	src/controller/message-mode.c src/controller/message-mode.h \
 	src/controller/namespace-spec.c src/controller/namespace-spec.h \
+	src/controller/namespaces.c src/controller/namespaces.h \
 	src/controller/options.c src/controller/options.h \
 	src/controller/overlay.c src/controller/overlay.h \
 	src/controller/pci-function.c src/controller/pci-function.h \

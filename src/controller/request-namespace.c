@@ -4,6 +4,7 @@
 
 #include "base/cpuset.h"
 #include "controller/namespace-spec.h"
+#include "controller/namespaces.h"
 #include "controller/requests-internal.h"
 
 void request_add_namespace(struct requests *requests, struct control_request *request,
@@ -35,7 +36,8 @@ void request_add_namespace(struct requests *requests, struct control_request *re
 	info = block_get_info(block);
 	result = json_object_new_object();
 	json_add_u64(result, "capacity", info->capacity);
-	if (device_attach(entry->device, &spec.nvme, block, steal_fd(&lock_fd), &err) < 0) {
+	if (namespaces_attach(device_namespaces(entry->device), &spec.nvme, block,
+			      steal_fd(&lock_fd), &err) < 0) {
 		json_object_put(result);
 		goto fail;
 	}
@@ -61,8 +63,8 @@ void request_remove_namespace(struct requests *requests, struct control_request 
 
 	if (!entry)
 		return;
-	if (device_detach(entry->device, json_u64_or(arguments, "nsid", 0), namespace_removed,
-			  request) < 0)
+	if (namespaces_detach(device_namespaces(entry->device), json_u64_or(arguments, "nsid", 0),
+			      namespace_removed, request) < 0)
 		requests_fail(request, ENOENT, "there is no such namespace");
 	requests_introduce(requests);
 }
@@ -77,7 +79,8 @@ void request_set_iotune(struct requests *requests, struct control_request *reque
 	if (!entry)
 		return;
 	namespace_spec_limits(json_child(arguments, "iotune", json_type_object), &limits);
-	ret = device_set_limits(entry->device, json_u64_or(arguments, "nsid", 0), &limits);
+	ret = namespaces_set_limits(device_namespaces(entry->device),
+				    json_u64_or(arguments, "nsid", 0), &limits);
 	if (ret < 0)
 		requests_fail(request, -ret, strerror(-ret));
 	else

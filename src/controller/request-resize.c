@@ -4,6 +4,7 @@
 #include "base/i18n.h"
 #include "control/channel.h"
 #include "controller/device.h"
+#include "controller/namespaces.h"
 #include "controller/requests-internal.h"
 
 /*
@@ -54,8 +55,9 @@ void request_resize_namespace(struct requests *requests, struct control_request 
 		return;
 	resize = calloc(1, sizeof(*resize));
 	if (resize)
-		ret = device_resize(entry->device, json_u64_or(arguments, "nsid", 0), limit,
-				    &resize->capacity);
+		ret = namespaces_resize(device_namespaces(entry->device),
+					json_u64_or(arguments, "nsid", 0), limit,
+					&resize->capacity);
 	if (ret == -EBUSY)
 		error_set(&err, EBUSY,
 			  _("requests of a controller process that died are still under way"));

@@ -13,6 +13,7 @@
 #include "block/lock.h"
 #include "block/open.h"
 #include "controller/device.h"
+#include "controller/namespaces.h"
 #include "controller/refusal.h"
 #include "vfio-user/listener.h"
 
@@ -197,7 +198,8 @@ static int attach_all(struct standalone *standalone, struct error **errp)
 		struct standalone_image *image = &standalone->images[i];
 		struct block *block = namespace_spec_open(spec, image->fds, image->fd_count, errp);
 
-		if (!block || device_attach(standalone->device, &spec->nvme, block, -1, errp) < 0) {
+		if (!block || namespaces_attach(device_namespaces(standalone->device), &spec->nvme,
+						block, -1, errp) < 0) {
 			error_prefix(errp, _("namespace %u"), i + 1);
 			return -EINVAL;
 		}
