@@ -272,8 +272,14 @@ static void on_candidate_ended(void *opaque, int status)
 
 	log_info("the new controller ended: %s", process_describe_end(status));
 	drop_candidate(supervisor);
-	if (supervisor->state == CONTROLLER_RUNNING)
+	/* While the controller is being ended for it, they wait for a successor. */
+	if (supervisor->state == CONTROLLER_RUNNING && !supervisor->replacing)
 		wake_waiters(supervisor, NULL);
+}
+
+bool supervisor_has_candidate(const struct supervisor *supervisor)
+{
+	return supervisor->candidate && supervisor->candidate->connection;
 }
 
 int supervisor_prepare(struct supervisor *supervisor, struct error **errp)
@@ -308,7 +314,8 @@ void supervisor_replace(struct supervisor *supervisor, void (*ended)(void *opaqu
 void supervisor_go_on(struct supervisor *supervisor)
 {
 	/* It may have died since. */
-	if (!supervisor->candidate) {
+	if (!supervisor_has_candidate(supervisor)) {
+		drop_candidate(supervisor);
 		restart(supervisor);
 		return;
 	}
@@ -403,8 +410,9 @@ static void on_ended(void *opaque, int status)
 {
 	struct supervisor *supervisor = opaque;
 	enum controller_state state = supervisor->state;
-	bool replaced = supervisor->replacing && supervisor->candidate, fault;
+	void (*replaced)(void *opaque) = supervisor->replacing;
 	struct error *err = NULL;
+	bool fault;
 
 	log_write(state == CONTROLLER_STOPPING || replaced ? LOG_INFO : LOG_ERR,
 		  "the controller is gone: %s", process_describe_end(status));
@@ -414,8 +422,7 @@ static void on_ended(void *opaque, int status)
 		error_set(&err, EIO, "%s", process_describe_end(status));
 		set_reason(supervisor, err);
 	}
-	if (!replaced)
-		supervisor->replacing = NULL;
+	supervisor->replacing = NULL;
 	if (state == CONTROLLER_RUNNING)
 		supervisor->state = CONTROLLER_RESTARTING; /* for those who are told now */
 	fault = supervisor->condemned ? supervisor->fault : is_fault(status);
@@ -429,7 +436,7 @@ static void on_ended(void *opaque, int status)
 	case CONTROLLER_RUNNING:
 	case CONTROLLER_RESTARTING:
 		if (replaced)
-			supervisor->replacing(supervisor->replacing_opaque);
+			replaced(supervisor->replacing_opaque);
 		else
 			died(supervisor, fault);
 		break;

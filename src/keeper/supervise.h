@@ -110,17 +110,19 @@ bool supervisor_wait(struct supervisor *supervisor,
  */
 int supervisor_prepare(struct supervisor *supervisor, struct error **errp);
 
+/** supervisor_has_candidate() - is it there and can be called? */
+bool supervisor_has_candidate(const struct supervisor *supervisor);
+
 /** supervisor_discard() - the candidate is not wanted; harmless without one */
 void supervisor_discard(struct supervisor *supervisor);
 
 /**
  * supervisor_replace() - end the controller, which is frozen, for the candidate
- * @ended: it is gone, and the guest waits for supervisor_go_on(); not called when there is no
- * candidate any more: then the controller has another successor
+ * @ended: it is gone, and the guest waits for supervisor_go_on(); the candidate may be gone, too
  */
 void supervisor_replace(struct supervisor *supervisor, void (*ended)(void *opaque), void *opaque);
 
-/** supervisor_go_on() - the candidate takes over */
+/** supervisor_go_on() - the candidate takes over, or if it is gone another successor */
 void supervisor_go_on(struct supervisor *supervisor);
 
 /** supervisor_save() - with its candidate, for supervisor_load() in the program that this process

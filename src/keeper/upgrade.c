@@ -67,6 +67,11 @@ static bool is_the_old_one(const struct upgrade *upgrade)
 	       supervisor->state == CONTROLLER_RUNNING && !supervisor_lost(supervisor);
 }
 
+static void set_ended(struct error **errp)
+{
+	error_set(errp, EAGAIN, _("a controller process ended meanwhile; try again"));
+}
+
 static void free_upgrade(struct upgrade *upgrade)
 {
 	error_free(upgrade->err);
@@ -194,9 +199,11 @@ static void try_to_become(void *opaque)
 
 	for (device = keeper->devices; device; device = device->next)
 		relay_detach(device->relay);
-	if (keeper->supervisor.candidate && keeper_may_be_carried(keeper)) {
+	if (!supervisor_has_candidate(&keeper->supervisor)) {
+		set_ended(&upgrade->err);
+	} else if (keeper_may_be_carried(keeper)) {
 		become_installed(upgrade);
-	} else if (keeper->supervisor.candidate && upgrade->tries++ < QUIET_TRIES) {
+	} else if (upgrade->tries++ < QUIET_TRIES) {
 		upgrade->quiet_timer = sd_event_source_disable_unref(upgrade->quiet_timer);
 		if (sd_event_add_time_relative(keeper->event, &upgrade->quiet_timer,
 					       CLOCK_MONOTONIC, QUIET_RETRY_US, 1, on_quiet_timer,
@@ -241,10 +248,8 @@ static void on_judged(void *opaque, struct json_object *result, const struct err
 	if (--upgrade->judging || is_over(upgrade))
 		return;
 	upgrade->limit = sd_event_source_disable_unref(upgrade->limit);
-	if (!upgrade->err && (!is_the_old_one(upgrade) || !supervisor->candidate ||
-			      !supervisor->candidate->connection))
-		error_set(&upgrade->err, EAGAIN,
-			  _("a controller process ended meanwhile; try again"));
+	if (!upgrade->err && (!is_the_old_one(upgrade) || !supervisor_has_candidate(supervisor)))
+		set_ended(&upgrade->err);
 	if (upgrade->err) {
 		give_up(upgrade, upgrade->err);
 		return;
@@ -267,8 +272,7 @@ static void on_frozen(void *opaque, struct json_object *result, const struct err
 	/* One more, so that the last word is not said while the others are being asked. */
 	upgrade->judging = 1;
 	set_limit(upgrade, JUDGE_LIMIT_US);
-	for (device = upgrade->keeper->devices;
-	     device && supervisor->candidate && supervisor->candidate->connection;
+	for (device = upgrade->keeper->devices; device && supervisor_has_candidate(supervisor);
 	     device = device->next) {
 		struct json_object *arguments = json_object_new_object();
 
@@ -294,7 +298,7 @@ static void on_ready(void *opaque, struct json_object *result, const struct erro
 		error_set(&why, err->code, _("the installed controller does not start: %s"),
 			  err->message);
 	else if (!is_the_old_one(upgrade))
-		error_set(&why, EAGAIN, _("a controller process ended meanwhile; try again"));
+		set_ended(&why);
 	if (why) {
 		give_up(upgrade, why);
 		return;

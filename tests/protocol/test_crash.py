@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -625,6 +626,45 @@ def test_an_upgrade_that_cannot_be(installed):
     installed.stop()
 
 
+# It says that it can go on, and that is the last of it. Whoever is started after it is a real one.
+DIES = OLD.replace("        answer = {'id': request['id'], 'error': {'code': 95, 'message': 'version 7 is unknown here'}}\n", "        last = True\n").replace(
+    'import json, ', 'import json, os, time, ').replace('control = ', """if os.path.exists('MARK'):
+    os.execv('REAL', sys.argv)
+open('MARK', 'w').close()
+last = False
+control = """) + """    if last:
+        control.shutdown(socket.SHUT_RDWR)
+        time.sleep(LIVES)
+        break
+"""
+
+GIVEN_UP = 'ended meanwhile|does not answer'   # the latter on a machine that is very busy
+
+
+@pytest.mark.parametrize('lives', [0, 60], ids=['exits', 'hangs up'])
+def test_an_upgrade_whose_controller_dies(installed, lives):
+    """When the old one is being ended for it. If a new keeper does not take over before that, it was no upgrade."""
+    client, driver = drive(installed)
+    path = installed.path('dies')
+    with open(path, 'w') as f:
+        f.write(DIES.replace('MARK', installed.path('mark')).replace('REAL', CONTROLLER).replace('LIVES', str(lives)))
+    installed.install('controller', path)
+    inode = installed.install('keeper')
+    with load(driver) as rounds:
+        try:
+            installed.call('upgrade')
+            upgraded = True
+        except Refused as err:
+            assert re.search(GIVEN_UP, str(err))
+            upgraded = False
+        assert (program_of(installed.pid) == inode) == upgraded
+        count = len(rounds)
+        until(lambda: len(rounds) > count + 5)
+    assert status(installed)['state'] == 'running'
+    client.close()
+    installed.stop()
+
+
 def test_a_keeper_that_cannot_be_executed(installed):
     """When it is too late to refuse: the controller is new, the keeper goes on."""
     client, driver = drive(installed)
@@ -643,6 +683,21 @@ def test_a_keeper_that_cannot_be_executed(installed):
     # Nothing stays open in what it starts.
     for fd in os.listdir('/proc/%d/fd' % status(installed)['pid']):
         assert 'virtnvme-keeper' not in os.readlink('/proc/%d/fd/%s' % (status(installed)['pid'], fd))
+    # Of the upgrade that failed nothing is left that the next one could meet.
+    slow, ready = installed.path('slow'), installed.path('ready')
+    with open(slow, 'w') as f:
+        f.write(OLD.replace('    answer = ', f"    open('{ready}.not', 'w').close()\n    while not os.path.exists('{ready}'):\n        time.sleep(0.01)\n"
+                            '    answer = ', 1).replace('import json, ', 'import json, os, time, '))
+    installed.install('controller', slow)
+    installed.install('keeper')
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        future = pool.submit(installed.call, 'upgrade')
+        until(lambda: os.path.exists(ready + '.not'))
+        kill(installed)
+        os.rename(ready + '.not', ready)
+        with pytest.raises(Refused, match=GIVEN_UP):
+            future.result()
+    driver.read(0, 512)
     upgrade(installed)
     driver.read(0, 512)
     client.close()
