@@ -35,7 +35,8 @@ src_libkeeper_a_SOURCES = \
 	src/keeper/relay-generation.c \
 	src/keeper/relay-internal.h \
 	src/keeper/replay.c src/keeper/replay.h \
-	src/keeper/requests.c src/keeper/requests.h \
+	src/keeper/request-device.c src/keeper/request-status.c \
+	src/keeper/requests.c src/keeper/requests.h src/keeper/requests-internal.h \
 	src/keeper/runtime-dir.c src/keeper/runtime-dir.h \
 	src/keeper/standstill.c src/keeper/standstill.h \
 	src/keeper/supervise.c src/keeper/supervise.h \

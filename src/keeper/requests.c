@@ -12,10 +12,10 @@
 #include "control/commands.h"
 #include "keeper/carry.h"
 #include "keeper/keeper.h"
+#include "keeper/requests-internal.h"
 #include "keeper/upgrade.h"
 
-#define MAX_CONNECTIONS	    16u
-#define COUNTERS_TIMEOUT_US (2u * 1000000)
+#define MAX_CONNECTIONS 16u
 
 struct client {
 	struct client *next;
@@ -31,25 +31,7 @@ struct requests {
 	unsigned client_count;
 };
 
-/* A request that waits for the controller. */
-struct pending {
-	struct keeper *keeper;
-	struct control_request *request;
-	uint64_t index;
-};
-
-static struct pending *new_pending(struct keeper *keeper, struct control_request *request,
-				   uint64_t index)
-{
-	struct pending *pending = malloc(sizeof(*pending));
-
-	if (!pending)
-		abort(); /* the daemon would wait for ever */
-	*pending = (struct pending){ keeper, request, index };
-	return pending;
-}
-
-static void fail_copy(struct control_request *request, const struct error *err)
+void requests_fail_copy(struct control_request *request, const struct error *err)
 {
 	struct error *copy = NULL;
 
@@ -57,304 +39,8 @@ static void fail_copy(struct control_request *request, const struct error *err)
 	control_request_fail(request, copy);
 }
 
-/* A device_done: the controller's answer is ours. */
-static void pass_on(void *opaque, struct json_object *result, const struct error *err)
-{
-	struct pending *pending = opaque;
-
-	if (err)
-		fail_copy(pending->request, err);
-	else
-		control_request_reply(pending->request, json_object_get(result));
-	free(pending);
-}
-
-static void answer_empty(void *opaque, struct json_object *result, const struct error *err)
-{
-	pass_on(opaque, NULL, err);
-}
-
-/* NULL after having refused. */
-static struct device *find_device(struct keeper *keeper, struct control_request *request,
-				  struct json_object *arguments)
-{
-	uint64_t index = json_u64_or(arguments, "index", UINT64_MAX);
-	struct device *device = keeper_find_device(keeper, index);
-	struct error *err = NULL;
-
-	if (!device) {
-		error_set(&err, ENOENT, _("there is no controller %llu"),
-			  (unsigned long long)index);
-		control_request_fail(request, err);
-	}
-	return device;
-}
-
-/*
- * status
- */
-static struct json_object *find_counters(struct json_object *counters, uint64_t index,
-					 uint64_t nsid)
-{
-	struct json_object *list = json_child(counters, "controllers", json_type_array);
-	const char *key = "index";
-	uint64_t wanted = index;
-	size_t i;
-
-	for (;;) {
-		struct json_object *item = NULL;
-		size_t count = list ? json_object_array_length(list) : 0;
-
-		for (i = 0; i < count; i++) {
-			item = json_object_array_get_idx(list, i);
-			if (json_u64_or(item, key, UINT64_MAX) == wanted)
-				break;
-		}
-		if (i == count)
-			return NULL;
-		if (wanted == nsid && string_equal(key, "nsid"))
-			return item;
-		list = json_child(item, "namespaces", json_type_array);
-		key = "nsid";
-		wanted = nsid;
-	}
-}
-
-static struct json_object *describe_namespace(const struct device *device,
-					      const struct device_namespace *ns,
-					      struct json_object *counters)
-{
-	struct json_object *json = json_object_new_object(), *own, *iotune;
-
-	json_add_u64(json, "nsid", ns->config.nsid);
-	json_add_string(json, "target", ns->config.target);
-	json_add_string(json, "type", ns->config.type_name);
-	json_add_string(json, "source", ns->config.path);
-	json_add_u64(json, "capacity", ns->capacity);
-	json_add_string(json, "problem", ns->problem);
-	iotune = json_child(ns->json, "iotune", json_type_object);
-	json_add(json, "iotune", iotune ? json_object_get(iotune) : json_object_new_object());
-	own = find_counters(counters, device->config.index, ns->config.nsid);
-	json_add(json, "counters", own ? json_object_get(own) : json_object_new_object());
-	return json;
-}
-
-static struct json_object *describe_device(const struct device *device,
-					   struct json_object *counters)
-{
-	struct json_object *json = json_object_new_object(), *list = json_object_new_array();
-	const struct device_namespace *ns;
-
-	json_add_u64(json, "index", device->config.index);
-	json_add_bool(json, "connected", relay_has_client(device->relay));
-	for (ns = device->namespaces; ns; ns = ns->next)
-		json_object_array_add(list, describe_namespace(device, ns, counters));
-	json_add(json, "namespaces", list);
-	return json;
-}
-
-static struct json_object *describe(const struct keeper *keeper, struct json_object *counters)
-{
-	struct json_object *json = json_object_new_object(), *part, *threads;
-	const struct device *device;
-	struct monitor_time setup;
-	bool connected = false;
-
-	json_add_string(json, "uuid", keeper->config.uuid);
-	json_add_string(json, "name", keeper->config.name);
-	json_add_u64(json, "pid", getpid());
-	json_add_string(json, "version", PACKAGE_VERSION);
-	for (device = keeper->devices; device; device = device->next)
-		connected = connected || relay_has_client(device->relay);
-	part = json_object_new_object();
-	json_add_u64(part, "pid", keeper->peer.pid);
-	json_add_bool(part, "connected", connected);
-	json_add_bool(part, "monitor", keeper->monitor && monitor_connected(keeper->monitor));
-	json_add(json, "qemu", part);
-	json_add_string(json, "migration", migration_state_name(keeper->migration));
-	if (migration_awaits_permit(keeper->migration, &setup)) {
-		part = json_object_new_object();
-		json_add_u64(part, "seconds", setup.seconds);
-		json_add_u64(part, "micros", setup.micros);
-		json_add(json, "awaits_permit", part);
-	}
-	part = json_object_new_object();
-	json_add_u64(part, "pid", supervisor_pid(&keeper->supervisor));
-	json_add_u64(part, "generation", keeper->supervisor.generation);
-	json_add_string(part, "state", supervisor_state_name(&keeper->supervisor));
-	json_add_u64(part, "restarts", keeper->supervisor.restarts);
-	json_add_string(part, "reason", supervisor_reason(&keeper->supervisor));
-	threads = json_child(counters, "iothreads", json_type_array);
-	if (threads)
-		json_add(part, "iothreads", json_object_get(threads));
-	json_add(json, "controller", part);
-	part = json_object_new_array();
-	for (device = keeper->devices; device; device = device->next)
-		json_object_array_add(part, describe_device(device, counters));
-	json_add(json, "controllers", part);
-	return json;
-}
-
-/* A status that waits for the controller's counters, but not for ever. */
-struct status {
-	struct keeper *keeper;
-	struct control_request *request; /* NULL: it is answered */
-	sd_event_source *timer;
-};
-
-static void answer_status(struct status *status, struct json_object *counters)
-{
-	status->timer = sd_event_source_disable_unref(status->timer);
-	if (status->request)
-		control_request_reply(steal_pointer(status->request),
-				      describe(status->keeper, counters));
-}
-
-static int on_status_timer(sd_event_source *source, uint64_t usec, void *opaque)
-{
-	answer_status(opaque, NULL);
-	return 0;
-}
-
-static void on_counters(void *opaque, struct json_object *result, const struct error *err)
-{
-	struct status *status = opaque;
-
-	answer_status(status, result);
-	free(status);
-}
-
-static void handle_status(struct keeper *keeper, struct control_request *request,
-			  struct json_object *arguments)
-{
-	struct status *status;
-
-	if (!keeper->supervisor.connection || keeper->supervisor.state != CONTROLLER_RUNNING) {
-		control_request_reply(request, describe(keeper, NULL));
-		return;
-	}
-	status = calloc(1, sizeof(*status));
-	if (!status)
-		abort(); /* the daemon would wait for ever */
-	status->keeper = keeper;
-	status->request = request;
-	/* One that hangs is worth a status more than any. */
-	sd_event_add_time_relative(keeper->event, &status->timer, CLOCK_MONOTONIC,
-				   COUNTERS_TIMEOUT_US, 0, on_status_timer, status);
-	control_connection_call(keeper->supervisor.connection, "counters", NULL, NULL, 0,
-				on_counters, status);
-}
-
-/*
- * The others
- */
-static void on_device_added(void *opaque, struct json_object *result, const struct error *err)
-{
-	struct pending *pending = opaque;
-	struct device *device = keeper_find_device(pending->keeper, pending->index);
-
-	if (!err) {
-		struct json_object *answer = json_object_new_object();
-
-		json_add_string(answer, "socket", listener_path(device->listener));
-		control_request_reply(pending->request, answer);
-	} else {
-		/* What the controller did take of it ends with its channel. */
-		fail_copy(pending->request, err);
-		if (device)
-			keeper_drop_device(pending->keeper, device);
-	}
-	free(pending);
-}
-
-static void handle_add_controller(struct keeper *keeper, struct control_request *request,
-				  struct json_object *arguments)
-{
-	struct error *err = NULL;
-	struct device *device = keeper_add_device(
-		keeper, json_child(arguments, "controller", json_type_object), &err);
-
-	if (!device) {
-		control_request_fail(request, err);
-		return;
-	}
-	device_start(device, DEVICE_PATIENT, on_device_added,
-		     new_pending(keeper, request, device->config.index));
-}
-
-static void on_device_removed(void *opaque, struct json_object *result, const struct error *err)
-{
-	struct pending *pending = opaque;
-	struct device *device = keeper_find_device(pending->keeper, pending->index);
-
-	if (!err && device)
-		keeper_drop_device(pending->keeper, device);
-	answer_empty(pending, NULL, err);
-}
-
-static void handle_remove_controller(struct keeper *keeper, struct control_request *request,
-				     struct json_object *arguments)
-{
-	struct device *device = find_device(keeper, request, arguments);
-	struct error *err = NULL;
-
-	if (!device)
-		return;
-	if (listener_used(device->listener)) {
-		error_set(&err, EBUSY,
-			  _("QEMU has connected to controller %u, it can only be parked"),
-			  device->config.index);
-		control_request_fail(request, err);
-		return;
-	}
-	device_remove(device, on_device_removed,
-		      new_pending(keeper, request, device->config.index));
-}
-
-static void handle_add_namespace(struct keeper *keeper, struct control_request *request,
-				 struct json_object *arguments)
-{
-	struct device *device = find_device(keeper, request, arguments);
-
-	if (device)
-		device_add_namespace(device, json_child(arguments, "namespace", json_type_object),
-				     answer_empty, new_pending(keeper, request, 0));
-}
-
-static void handle_remove_namespace(struct keeper *keeper, struct control_request *request,
-				    struct json_object *arguments)
-{
-	struct device *device = find_device(keeper, request, arguments);
-
-	if (device)
-		device_remove_namespace(device, json_u64_or(arguments, "nsid", 0), answer_empty,
-					new_pending(keeper, request, 0));
-}
-
-static void handle_resize_namespace(struct keeper *keeper, struct control_request *request,
-				    struct json_object *arguments)
-{
-	struct device *device = find_device(keeper, request, arguments);
-
-	if (device)
-		device_resize_namespace(device, json_u64_or(arguments, "nsid", 0),
-					json_u64_or(arguments, "limit", 0), pass_on,
-					new_pending(keeper, request, 0));
-}
-
-static void handle_set_iotune(struct keeper *keeper, struct control_request *request,
-			      struct json_object *arguments)
-{
-	struct device *device = find_device(keeper, request, arguments);
-
-	if (device)
-		device_set_iotune(device, json_u64_or(arguments, "nsid", 0),
-				  json_child(arguments, "iotune", json_type_object), answer_empty,
-				  new_pending(keeper, request, 0));
-}
-
-static void handle_permit_migration(struct keeper *keeper, struct control_request *request,
-				    struct json_object *arguments)
+static void permit_migration(struct keeper *keeper, struct control_request *request,
+			     struct json_object *arguments)
 {
 	const struct migration_permit permit = {
 		.when = { json_u64_or(arguments, "seconds", 0),
@@ -369,14 +55,14 @@ static void handle_permit_migration(struct keeper *keeper, struct control_reques
 	control_request_reply(request, NULL);
 }
 
-static void handle_upgrade(struct keeper *keeper, struct control_request *request,
-			   struct json_object *arguments)
+static void upgrade(struct keeper *keeper, struct control_request *request,
+		    struct json_object *arguments)
 {
 	upgrade_start(keeper, request);
 }
 
-static void handle_stop(struct keeper *keeper, struct control_request *request,
-			struct json_object *arguments)
+static void stop(struct keeper *keeper, struct control_request *request,
+		 struct json_object *arguments)
 {
 	control_request_reply(request, NULL);
 	keeper_stop(keeper, "told to");
@@ -384,20 +70,19 @@ static void handle_stop(struct keeper *keeper, struct control_request *request,
 
 static const struct handler {
 	const char *name;
-	void (*handle)(struct keeper *keeper, struct control_request *request,
-		       struct json_object *arguments);
+	request_fn *handle;
 	bool changes; /* what the guest has: not during a migration, which has described it */
 } handlers[] = {
-	{ "status", handle_status, false },
-	{ "add-controller", handle_add_controller, true },
-	{ "remove-controller", handle_remove_controller, true },
-	{ "add-namespace", handle_add_namespace, true },
-	{ "remove-namespace", handle_remove_namespace, true },
-	{ "resize-namespace", handle_resize_namespace, true },
-	{ "set-iotune", handle_set_iotune, true },
-	{ "upgrade", handle_upgrade, true },
-	{ "permit-migration", handle_permit_migration, false },
-	{ "stop", handle_stop, false },
+	{ "status", request_status, false },
+	{ "add-controller", request_add_controller, true },
+	{ "remove-controller", request_remove_controller, true },
+	{ "add-namespace", request_add_namespace, true },
+	{ "remove-namespace", request_remove_namespace, true },
+	{ "resize-namespace", request_resize_namespace, true },
+	{ "set-iotune", request_set_iotune, true },
+	{ "upgrade", upgrade, true },
+	{ "permit-migration", permit_migration, false },
+	{ "stop", stop, false },
 };
 
 /* A request that came while no controller was there to be asked. */
@@ -412,7 +97,7 @@ struct delayed {
 static bool goes_along(const struct keeper *keeper, const struct handler *handler,
 		       struct json_object *arguments)
 {
-	return handler->handle == handle_resize_namespace && !json_u64_or(arguments, "limit", 0) &&
+	return handler->handle == request_resize_namespace && !json_u64_or(arguments, "limit", 0) &&
 	       !migration_keeps_state(keeper->migration);
 }
 
@@ -436,7 +121,7 @@ static void on_controller_back(void *opaque, const struct error *err)
 	struct delayed *delayed = opaque;
 
 	if (err)
-		fail_copy(delayed->request, err);
+		requests_fail_copy(delayed->request, err);
 	else if (!refuse_meanwhile(delayed->keeper, delayed->request, delayed->handler,
 				   delayed->arguments))
 		delayed->handler->handle(delayed->keeper, delayed->request, delayed->arguments);
@@ -475,7 +160,7 @@ static void on_request(void *opaque, struct control_request *request, const char
 			if (refuse_meanwhile(keeper, request, &handlers[i], arguments))
 				return;
 			if (handlers[i].changes && keeper->supervisor.state == CONTROLLER_FAILED)
-				fail_copy(request, keeper->supervisor.reason);
+				requests_fail_copy(request, keeper->supervisor.reason);
 			else if (handlers[i].changes && supervisor_restarting(&keeper->supervisor))
 				delay(keeper, request, arguments, &handlers[i]);
 			else
