@@ -5,6 +5,7 @@
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
 #include "nvme/interrupt.h"
+#include "nvme/log-pages.h"
 #include "nvme/worker.h"
 
 static void kick(struct nvme_controller *ctrl, unsigned cqid)
@@ -19,6 +20,7 @@ static bool judge(struct nvme_controller *ctrl, unsigned index, uint32_t value, 
 		return true;
 	log_guest(LOG_NOTICE, "guest wrote %u to the doorbell of %s queue %u, which has %u entries",
 		  value, index & 1 ? "completion" : "submission", index / 2, entries);
+	nvme_log_pages_add_doorbell(ctrl, entries);
 	nvme_async_event_raise(ctrl,
 			       entries ? NVME_EVENT_DOORBELL_VALUE : NVME_EVENT_DOORBELL_REGISTER);
 	return false;

@@ -19,12 +19,21 @@ _Static_assert(NVME_CHANGED_NAMESPACES_MAX * sizeof(uint32_t) <= MAX_PAGE, "chan
  * The error log has many writers and one reader (worker 0). An entry is words; its number is stored
  * last, and read before and after the others.
  */
-nvme_status nvme_log_pages_add_error(const struct nvme_request *request, nvme_status status)
+static void add_entry(struct nvme_state *state, const struct nvme_error_entry *entry)
 {
-	struct nvme_state *state = request->worker->ctrl->state;
-	const struct nvme_command *command = &request->command;
 	uint64_t number = __atomic_add_fetch(&state->error_count, 1, __ATOMIC_RELAXED);
 	uint64_t *slot = state->errors[number % NVME_ERROR_LOG_ENTRIES], words[8];
+
+	memcpy(words, entry, sizeof(words));
+	STORE_RELEASE(slot[0], 0);
+	for (unsigned i = 1; i < ARRAY_SIZE(words); i++)
+		STORE_RELEASE(slot[i], words[i]);
+	STORE_RELEASE(slot[0], number);
+}
+
+nvme_status nvme_log_pages_add_error(const struct nvme_request *request, nvme_status status)
+{
+	const struct nvme_command *command = &request->command;
 	bool has_lba = request->sq->id && command->opcode != NVME_IO_FLUSH &&
 		       command->opcode != NVME_IO_DATASET_MANAGEMENT;
 	const struct nvme_error_entry entry = {
@@ -36,12 +45,21 @@ nvme_status nvme_log_pages_add_error(const struct nvme_request *request, nvme_st
 		.nsid = command->nsid,
 	};
 
-	memcpy(words, &entry, sizeof(words));
-	STORE_RELEASE(slot[0], 0);
-	for (unsigned i = 1; i < ARRAY_SIZE(words); i++)
-		STORE_RELEASE(slot[i], words[i]);
-	STORE_RELEASE(slot[0], number);
+	add_entry(request->worker->ctrl->state, &entry);
 	return NVME_MORE;
+}
+
+void nvme_log_pages_add_doorbell(struct nvme_controller *ctrl, bool there_is)
+{
+	nvme_status status = there_is ? NVME_INVALID_FIELD : NVME_INVALID_QUEUE_ID;
+	const struct nvme_error_entry entry = {
+		.sqid = NVME_ERROR_NO_COMMAND,
+		.cid = NVME_ERROR_NO_COMMAND,
+		.status = status << 1,
+		.location = NVME_ERROR_NO_LOCATION,
+	};
+
+	add_entry(ctrl->state, &entry);
 }
 
 static bool copy_error(uint64_t *slot, uint64_t number, struct nvme_error_entry *ret)

@@ -305,6 +305,7 @@ struct nvme_error_entry {
 _Static_assert(sizeof(struct nvme_error_entry) == 64, "figure 196");
 
 #define NVME_ERROR_NO_LOCATION 0xffff
+#define NVME_ERROR_NO_COMMAND  0xffff /* nor queue */
 
 struct nvme_uint128 {
 	uint64_t low, high;

@@ -227,7 +227,8 @@ def test_doorbells_are_told(driver):
         cid = driver.admin.submit(nvme.AER)
         driver.doorbell(number, value)
         assert driver.admin.wait(cid) == 1 << 16 | info << 8, 'an error, told in page 1'
-        driver.log_page(1, 64)
+        _, *entry = struct.unpack_from('<Q4H', driver.log_page(1, 64))
+        assert entry == [0xffff, 0xffff, (FIELD if info else QUEUE_ID) << 1, NOWHERE]
         driver.read(0, 512)
 
 
