@@ -26,6 +26,26 @@ struct json_object *keeper_status_namespace(struct json_object *controller, unsi
 	return find(controller, "namespaces", "nsid", nsid);
 }
 
+const struct metadata_controller *keeper_status_other_source(
+	struct json_object *status, const struct metadata *wish,
+	const struct metadata_controller *controller, unsigned nsid, const char *path)
+{
+	size_t i;
+
+	for (i = 0; i < wish->controller_count; i++) {
+		const struct metadata_controller *other = &wish->controllers[i];
+		struct json_object *there = keeper_status_namespace(
+			keeper_status_controller(status, other->index), nsid);
+		const char *source = json_string_or(there, "source", NULL);
+
+		if (other->index != controller->index &&
+		    metadata_same_subsystem(other, controller) && source &&
+		    !string_equal(source, path))
+			return other;
+	}
+	return NULL;
+}
+
 size_t keeper_status_namespace_count(struct json_object *controller)
 {
 	struct json_object *list = json_child(controller, "namespaces", json_type_array);

@@ -3,6 +3,7 @@
 #define DAEMON_KEEPER_STATUS_H
 
 #include "base/json.h"
+#include "domain-xml/metadata.h"
 
 /* Reading a keeper's `status`. All borrowed from it. */
 
@@ -11,6 +12,17 @@ struct json_object *keeper_status_controller(struct json_object *status, unsigne
 
 /** keeper_status_namespace() - of a controller (may be NULL) by nsid; NULL when there is none */
 struct json_object *keeper_status_namespace(struct json_object *controller, unsigned nsid);
+
+/**
+ * keeper_status_other_source() - is there another path to a disk of @controller, of which the keeper has another
+ * source than @path open?
+ * @wish: says which controllers are of one subsystem
+ *
+ * Return: that path's controller, or NULL.
+ */
+const struct metadata_controller *keeper_status_other_source(
+	struct json_object *status, const struct metadata *wish,
+	const struct metadata_controller *controller, unsigned nsid, const char *path);
 
 /** keeper_status_namespace_count() - of a controller (may be NULL) */
 size_t keeper_status_namespace_count(struct json_object *controller);

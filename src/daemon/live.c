@@ -23,7 +23,9 @@
  * replaces the element and so loses the record; it is carried over from what we wrote last, and
  * after a restart of the daemon found again from the command line's block and from QEMU.
  *
- * One look: (1) namespaces that are not wished go, and controllers that no QEMU is connected to;
+ * One look: (1) namespaces that are not wished go, and controllers that no QEMU is connected to. To
+ * the guest all paths to a disk have the same content: one that could not go keeps the others from
+ * another source;
  * (2) controllers that are missing are made, if the PCI bus has a place for them, then namespaces;
  * (3) the record is written, since the plan for the PCI bus is made from the XML; (4) controllers
  * without a place are plugged in; (5) the record is written again. A second look finds nothing to
@@ -262,6 +264,7 @@ static int add_controller(struct live *live, const struct metadata_controller *c
 static int add_namespace(struct live *live, const struct metadata_controller *controller,
 			 const struct metadata_disk *disk, struct error **errp)
 {
+	const struct metadata_controller *other;
 	struct json_object *arguments, *config;
 	struct source_list sources = {};
 	int r = 0;
@@ -269,7 +272,12 @@ static int add_namespace(struct live *live, const struct metadata_controller *co
 	config = keeper_config_namespace(live->domain->uuid, controller, disk, &sources, errp);
 	if (!config)
 		return -EINVAL;
-	if (sources.count)
+	other = keeper_status_other_source(live->status, live->wish, controller, disk->nsid,
+					   json_string_or(config, "path", NULL));
+	if (other)
+		r = error_set(errp, EBUSY, _("nvme%un%u, a path to it, still has another source"),
+			      other->index, disk->nsid);
+	else if (sources.count)
 		r = domain_check_source(live->domain, &sources.items[0], errp);
 	source_list_clear(&sources);
 	if (r < 0) {
@@ -468,6 +476,9 @@ static int apply(struct live *live, struct error **errp)
 	if (keeper_status_migrates(live->status))
 		return error_set(errp, EBUSY, LIVE_MIGRATES);
 	step_remove(live);
+	r = refresh_status(live, errp);
+	if (r < 0)
+		return r;
 	fail_unplaceable(live);
 	for (i = 0; i < live->wish->controller_count; i++)
 		add_disks(live, &live->wish->controllers[i]);

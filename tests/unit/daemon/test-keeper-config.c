@@ -77,6 +77,35 @@ static void turns_metadata_into_a_configuration(void **state)
 	source_list_clear(&sources);
 }
 
+#define PATH_TO_A(index, subsystem)                                                                \
+	"<nvme:controller index='" index "' subsystem='" subsystem "'><nvme:serial>S" subsystem    \
+	"</nvme:serial>"                                                                           \
+	"<nvme:disk type='file'><nvme:driver name='virtnvme' type='raw'/>"                         \
+	"<nvme:source file='/nowhere/a.raw'/>"                                                     \
+	"<nvme:target dev='nvme" index "n1' bus='nvme'/><nvme:shareable/></nvme:disk>"             \
+	"</nvme:controller>"
+
+/* 2 is of another subsystem, where the number is another disk's. */
+static void knows_another_path_with_another_source(void **state)
+{
+	_cleanup_metadata_ struct metadata *wish =
+		parse(PATH_TO_A("0", "5") PATH_TO_A("1", "5") PATH_TO_A("2", "6"));
+	_cleanup_json_ struct json_object *status = json_tokener_parse(
+		"{\"controllers\": [{\"index\": 0, \"namespaces\": []},"
+		"{\"index\": 1, \"namespaces\": [{\"nsid\": 1, \"source\": \"/nowhere/old.raw\"}]},"
+		"{\"index\": 2, \"namespaces\": [{\"nsid\": 1, \"source\": "
+		"\"/nowhere/b.raw\"}]}]}");
+	const struct metadata_controller *all = wish->controllers;
+
+	assert_non_null(status);
+	assert_ptr_equal(keeper_status_other_source(status, wish, &all[0], 1, "/nowhere/a.raw"),
+			 &all[1]);
+	assert_null(keeper_status_other_source(status, wish, &all[0], 1, "/nowhere/old.raw"));
+	assert_null(keeper_status_other_source(status, wish, &all[0], 2, "/nowhere/a.raw"));
+	assert_null(keeper_status_other_source(status, wish, &all[1], 1, "/nowhere/a.raw"));
+	assert_null(keeper_status_other_source(status, wish, &all[2], 1, "/nowhere/a.raw"));
+}
+
 static void leaves_out_a_disk_that_failed(void **state)
 {
 	_cleanup_metadata_ struct metadata *metadata =
@@ -112,6 +141,7 @@ int main(void)
 		cmocka_unit_test(turns_metadata_into_a_configuration),
 		cmocka_unit_test(threads_and_pins),
 		cmocka_unit_test(leaves_out_a_disk_that_failed),
+		cmocka_unit_test(knows_another_path_with_another_source),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
