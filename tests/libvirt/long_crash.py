@@ -25,9 +25,10 @@ RESTARTS = int(os.environ.get('VIRTNVME_RESTARTS', '50'))
 SEED = os.environ.get('VIRTNVME_SEED') or os.urandom(4).hex()
 PROGRAM = '/usr/libexec/virtnvme/virtnvme-controller'
 SLOW = f'{SHARED}/slow'
+PLACES = {'fast': SHARED, 'slow': SLOW}
 SLOW_IOPS = 250
 THROTTLE = Path('/sys/fs/cgroup/blkio/virtnvme-crash')
-SIZE = 48   # MiB of a disk
+SIZES = {'fast': 48, 'slow': 52}    # MiB of the disks; which of them Linux calls nvme0n1 is its choice
 QUICK = 5   # deaths in a row, less than a second apart, that are far from a controller that cannot be kept running
 
 # Of each disk: reads and writes that are verified by four jobs at once, with flushes in between; and beside them data that is
@@ -114,11 +115,12 @@ class Victim:
     def __init__(self, pair, name, chance):
         self.pair, self.chance, self.at = pair, chance, pair.a
         self.guest = pair.a.define(name, devices_xml(*(
-            controller_xml(index, disk_xml(f'nvme{index}n1', f'{place}/crash.raw', capacity=SIZE, driver="cache='none' discard='unmap'"),
-                           attributes="queues='4'") for index, place in enumerate((SHARED, SLOW)))), vcpus=4, memory=256)
+            controller_xml(index, disk_xml(f'nvme{index}n1', f'{PLACES[disk]}/crash.raw', capacity=size, driver="cache='none' discard='unmap'"),
+                           attributes="queues='4'") for index, (disk, size) in enumerate(SIZES.items()))), vcpus=4, memory=256)
         self.guest.start()
         self.uuid = pair.a.uuid(name)
-        self.disks = {disk: f'/dev/nvme{index}n1' for index, disk in enumerate(('fast', 'slow'))}
+        self.disks = {disk: self.guest.check(f"grep -lx {size * 2048} /sys/block/nvme*/size | sed 's,/sys/block,/dev,; s,/size,,'").strip()
+                      for disk, size in SIZES.items()}
         self.kills, self.quick = 0, 0
 
     name = property(lambda self: self.guest.name)
@@ -166,7 +168,7 @@ class Victim:
         assert not said
         for name, disk in self.disks.items():
             theirs = self.guest.check(f'blockdev --flushbufs {disk}; echo 3 > /proc/sys/vm/drop_caches; sha256sum < {disk}', 120).split()[0]
-            image = self.pair.shared / ('' if name == 'fast' else 'slow') / 'crash.raw'
+            image = self.pair.shared / Path(PLACES[name]).relative_to(SHARED) / 'crash.raw'
             assert theirs == subprocess.run(['sha256sum', image], check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0]
         return {name: self.rounds(name) for name in self.disks}
 
