@@ -6,6 +6,7 @@ src_libkeeper_a_SOURCES = \
 	src/keeper/config.c src/keeper/config.h \
 	src/keeper/crash-policy.c src/keeper/crash-policy.h \
 	src/keeper/device.c src/keeper/device.h \
+	src/keeper/device-call.c src/keeper/device-internal.h \
 	src/keeper/faults.c src/keeper/faults.h \
 	src/keeper/fd-store.c src/keeper/fd-store.h \
 	src/keeper/hand-over.c src/keeper/hand-over.h \
