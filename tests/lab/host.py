@@ -57,7 +57,7 @@ class Host:
     name        its hostname
     root        the lab root; made if need be
     product     the tree of install_product(), laid over the root
-    binds       [(directory outside, inside, read_only)]
+    binds       [(directory outside, inside, read_only)]; with VIRTNVME_LAB_KERNEL set, make-kernel's folder beside them
     qemu_user   'root', or another (then dynamic_ownership is 1, as on a real host)
     """
 
@@ -73,6 +73,8 @@ class Host:
         for path in (self.logs, images):
             path.mkdir(parents=True)
         images.chmod(0o711)
+        if 'VIRTNVME_LAB_KERNEL' in os.environ:
+            binds = [*binds, (os.environ['VIRTNVME_LAB_KERNEL'], '/boot/lab', True)]
         config = {'name': name, 'layers': layers, 'locks': [str(root.parent)] + layers[:-1],
                   'binds': [(str(images), '/var/lib/libvirt/images', False)]
                            + [(str(a), str(b), ro) for a, b, ro in binds]}
