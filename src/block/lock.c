@@ -150,6 +150,14 @@ int block_lock_generation(int fd, bool read_only, uint64_t key)
 	return ret == -EACCES ? -EAGAIN : ret;
 }
 
+bool block_lock_generation_is_held(int fd, uint64_t key)
+{
+	struct flock lock;
+
+	return control(fd, F_OFD_GETLK, F_WRLCK, BLOCK_LOCK_GENERATION_BYTE + key, &lock) < 0 ||
+	       lock.l_type != F_UNLCK;
+}
+
 int block_unlock_generation(int fd, uint64_t key)
 {
 	struct flock lock;

@@ -65,6 +65,10 @@ int block_lock_generation(int fd, bool read_only, uint64_t key);
 
 #define BLOCK_LOCK_GENERATION_KEYS (1ULL << 48)
 
+/** block_lock_generation_is_held() - has another description the lock of @key? True also when that
+ * cannot be known. */
+bool block_lock_generation_is_held(int fd, uint64_t key);
+
 /** block_unlock_generation() - nothing is under way. 0 or -errno */
 int block_unlock_generation(int fd, uint64_t key);
 

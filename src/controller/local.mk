@@ -17,6 +17,7 @@ src_libcontroller_a_SOURCES = \
 	src/controller/request-controller.c src/controller/request-hand-over.c \
 	src/controller/request-namespace.c src/controller/request-resize.c \
 	src/controller/requests.c src/controller/requests.h src/controller/requests-internal.h \
+	src/controller/reservation-share.c src/controller/reservation-share.h \
 	src/controller/sandbox.c src/controller/sandbox.h \
 	src/controller/standalone.c src/controller/standalone.h \
 	src/controller/state-file.c src/controller/state-file.h

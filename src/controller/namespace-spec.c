@@ -89,6 +89,11 @@ static int parse_setting(struct namespace_spec *spec, const char *setting, struc
 			spec->file.discard = true;
 			return 0;
 		}
+		if (string_has_prefix(setting, "reservations=")) {
+			strcpy(spec->reservations_path, setting + strlen("reservations="));
+			spec->reservations = true;
+			return 0;
+		}
 		if (string_equal(setting, "shareable")) {
 			spec->nvme.shareable = true;
 			return 0;
@@ -237,6 +242,7 @@ int namespace_spec_from_json(struct json_object *object, struct namespace_spec *
 	ret->nvme.read_only = ret->file.read_only = json_bool_or(object, "read_only", false);
 	ret->file.discard = json_bool_or(object, "discard", false);
 	ret->nvme.shareable = json_bool_or(object, "shareable", false);
+	ret->reservations = json_bool_or(object, "reservations", false);
 	policy = json_string_or(object, "error_policy", "report");
 	r = find_name(policy_names, ARRAY_SIZE(policy_names), policy, strlen(policy));
 	if (r < 0)

@@ -21,6 +21,8 @@ struct namespace_spec {
 	char control[4096], stable[4096]; /* fault; the same; see block/fault.h */
 	uint64_t bytes;			  /* memory, null */
 	uint64_t limit;			  /* bytes of the image that are not exceeded; 0: none */
+	bool reservations;		  /* it comes with a file for them */
+	char reservations_path[4096];	  /* that; the same */
 	struct block_file_options file;
 	struct nvme_namespace_config nvme;
 };

@@ -6,6 +6,7 @@
 #include "base/i18n.h"
 #include "base/json.h"
 #include "controller/generation-lock.h"
+#include "controller/reservation-share.h"
 
 /* The largest logical block: one is left. */
 #define LIMIT_MIN 4096
@@ -20,11 +21,13 @@ struct namespace
 	void *opaque;
 
 	struct generation_lock lock;
+	struct reservation_share *share; /* NULL: no reservations */
 };
 
 static void free_namespace(struct namespace *ns)
 {
 	block_close(ns->block);
+	reservation_share_close(ns->share);
 	generation_lock_destroy(&ns->lock);
 	free(ns);
 }
@@ -74,8 +77,21 @@ void namespaces_ask_predecessor(struct namespaces *namespaces)
 			take_lock(ns);
 }
 
+/* Before the controller knows of the namespace: from then on it is watched. */
+static int open_reservations(struct namespace *ns, struct nvme_namespace_config *config, int fd,
+			     struct error **errp)
+{
+	ns->share = reservation_share_open(fd, &ns->lock, errp);
+	if (!ns->share)
+		return -EINVAL;
+	config->share = reservation_share_nvme(ns->share);
+	reservation_share_watch(ns->share, ns->all->event, ns->all->host->threads, ns->all->ctrl,
+				ns->nsid);
+	return 0;
+}
+
 int namespaces_attach(struct namespaces *namespaces, const struct nvme_namespace_config *config,
-		      struct block *block, int lock_fd, struct error **errp)
+		      struct block *block, int lock_fd, int reservations_fd, struct error **errp)
 {
 	struct nvme_namespace_config nvme = *config;
 	struct namespace *ns = calloc(1, sizeof(*ns));
@@ -84,6 +100,7 @@ int namespaces_attach(struct namespaces *namespaces, const struct nvme_namespace
 	if (!ns) {
 		block_close(block);
 		cleanup_close(&lock_fd);
+		cleanup_close(&reservations_fd);
 		return error_set(errp, ENOMEM, _("out of memory"));
 	}
 	ns->all = namespaces;
@@ -102,7 +119,9 @@ int namespaces_attach(struct namespaces *namespaces, const struct nvme_namespace
 	nvme.not_ready = nvme_controller_is_frozen(namespaces->ctrl)
 				 ? lock_fd >= 0
 				 : !generation_lock_take(&ns->lock);
-	ret = nvme_controller_attach(namespaces->ctrl, &nvme, block, errp);
+	ret = reservations_fd < 0 ? 0 : open_reservations(ns, &nvme, reservations_fd, errp);
+	if (ret == 0)
+		ret = nvme_controller_attach(namespaces->ctrl, &nvme, block, errp);
 	if (ret < 0) {
 		free_namespace(ns);
 		return ret;

@@ -20,7 +20,8 @@
 struct standalone_image {
 	int fds[NAMESPACE_SPEC_MAX_FDS]; /* the block's, until it is attached */
 	size_t fd_count;
-	int lock_fd; /* holds the lock; -1: no image */
+	int lock_fd;			    /* holds the lock; -1: no image */
+	int generation_fd, reservations_fd; /* the device's, until it is attached; -1: none */
 };
 
 struct standalone {
@@ -59,6 +60,21 @@ static int open_fault_files(const struct namespace_spec *spec, struct standalone
 	return 0;
 }
 
+/* Who else has the image must see whether we are at work on it. */
+static int open_reservations(const struct namespace_spec *spec, struct standalone_image *image,
+			     struct error **errp)
+{
+	if (!spec->reservations)
+		return 0;
+	image->reservations_fd = open(spec->reservations_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (image->reservations_fd < 0)
+		return error_set_errno(errp, errno, "%s", spec->reservations_path);
+	image->generation_fd = fcntl(image->fds[0], F_DUPFD_CLOEXEC, 3);
+	if (image->generation_fd < 0)
+		return error_set_errno(errp, errno, "%s", spec->path);
+	return 0;
+}
+
 static int open_image(const struct namespace_spec *spec, struct standalone_image *image,
 		      struct error **errp)
 {
@@ -77,6 +93,8 @@ static int open_image(const struct namespace_spec *spec, struct standalone_image
 		return ret;
 	image->fd_count = 1;
 	ret = open_fault_files(spec, image, errp);
+	if (ret == 0)
+		ret = open_reservations(spec, image, errp);
 	if (ret < 0)
 		return ret;
 	/* On a description of its own, as the keeper does it. */
@@ -127,7 +145,9 @@ struct standalone *standalone_open(const struct options *options, struct error *
 	standalone->options = options;
 	standalone->directory_fd = -1;
 	for (i = 0; i < options->namespace_count; i++)
-		standalone->images[i].lock_fd = -1;
+		standalone->images[i] = (struct standalone_image){ .lock_fd = -1,
+								   .generation_fd = -1,
+								   .reservations_fd = -1 };
 	for (i = 0; i < options->namespace_count; i++)
 		if (open_image(&options->namespaces[i], &standalone->images[i], errp) < 0)
 			goto fail;
@@ -199,7 +219,8 @@ static int attach_all(struct standalone *standalone, struct error **errp)
 		struct block *block = namespace_spec_open(spec, image->fds, image->fd_count, errp);
 
 		if (!block || namespaces_attach(device_namespaces(standalone->device), &spec->nvme,
-						block, -1, errp) < 0) {
+						block, steal_fd(&image->generation_fd),
+						steal_fd(&image->reservations_fd), errp) < 0) {
 			error_prefix(errp, _("namespace %u"), i + 1);
 			return -EINVAL;
 		}
@@ -296,6 +317,8 @@ void standalone_free(struct standalone *standalone)
 	for (i = 0; i < standalone->options->namespace_count; i++) {
 		fd_close_all(standalone->images[i].fds, standalone->images[i].fd_count);
 		cleanup_close(&standalone->images[i].lock_fd);
+		cleanup_close(&standalone->images[i].generation_fd);
+		cleanup_close(&standalone->images[i].reservations_fd);
 	}
 	free(standalone->images);
 	free(standalone->socket_name);

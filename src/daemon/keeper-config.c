@@ -7,6 +7,7 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "daemon/keeper.h"
+#include "daemon/shared-storage.h"
 #include "daemon/volumes.h"
 #include "domain-xml/identity.h"
 
@@ -58,6 +59,13 @@ struct json_object *keeper_config_iotune(const struct metadata_disk *disk)
 	return object;
 }
 
+/* They are in this host's memory: on a file system that others see they would keep nobody out. */
+static bool has_reservations(const struct metadata_disk *disk, const char *path, bool block)
+{
+	return disk->shareable && !disk->readonly && path && !block &&
+	       shared_storage_of(path) == SHARED_STORAGE_LOCAL;
+}
+
 struct json_object *keeper_config_namespace(const char *domain_uuid,
 					    const struct metadata_controller *controller,
 					    const struct metadata_disk *disk,
@@ -96,6 +104,8 @@ struct json_object *keeper_config_namespace(const char *domain_uuid,
 	json_add(object, "iotune", keeper_config_iotune(disk));
 	json_add_bool(object, "read_only", disk->readonly);
 	json_add_bool(object, "shareable", disk->shareable);
+	if (has_reservations(disk, path, block))
+		json_add_string(object, "reservations", VIRTNVME_RUNTIME_DIR "/reservations");
 	json_add_u64(object, "block_size",
 		     disk->logical_block_size ? disk->logical_block_size : 512);
 	/* A volume was created by its pool. */

@@ -214,6 +214,7 @@ int namespace_config_parse(struct json_object *json, struct namespace_config *re
 		return -EINVAL;
 	config.read_only = json_bool_or(json, "read_only", false);
 	config.shareable = json_bool_or(json, "shareable", false);
+	config.reservations = json_string_or(json, "reservations", NULL);
 	*ret = config;
 	return 0;
 }
@@ -224,7 +225,7 @@ struct json_object *namespace_config_for_controller(struct json_object *json)
 
 	json_object_object_foreach(json, key, value)
 	{
-		if (!string_equal(key, "path"))
+		if (!string_equal(key, "path") && !string_equal(key, "reservations"))
 			json_add(copy, key, json_object_get(value));
 	}
 	/* Its memory is the keeper's, so that it outlives the controller: a file without a name. */

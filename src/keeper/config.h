@@ -48,6 +48,7 @@ struct namespace_config {
 	uint64_t block_size;	       /* the guest's, bytes; 0: the image's */
 	enum block_cache cache;
 	bool read_only, shareable;
+	const char *reservations; /* a folder for them; NULL: it has none */
 };
 
 /** keeper_config_parse() - @json: reference taken over on success. 0 or -EINVAL */

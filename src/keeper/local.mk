@@ -38,6 +38,7 @@ src_libkeeper_a_SOURCES = \
 	src/keeper/replay.c src/keeper/replay.h \
 	src/keeper/request-device.c src/keeper/request-status.c \
 	src/keeper/requests.c src/keeper/requests.h src/keeper/requests-internal.h \
+	src/keeper/reservations.c src/keeper/reservations.h \
 	src/keeper/runtime-dir.c src/keeper/runtime-dir.h \
 	src/keeper/standstill.c src/keeper/standstill.h \
 	src/keeper/supervise.c src/keeper/supervise.h \

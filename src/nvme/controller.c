@@ -10,6 +10,7 @@
 #include "nvme/fused.h"
 #include "nvme/interrupt.h"
 #include "nvme/recovery.h"
+#include "nvme/reservation.h"
 #include "nvme/smart.h"
 
 /*
@@ -273,6 +274,7 @@ static void finish_stop(struct nvme_controller *ctrl)
 	ctrl->drained = ctrl->inherited_stop = false;
 	nvme_host_cancel_reads(ctrl->host, false);
 	clear_state(ctrl->state);
+	nvme_reservation_host_changed(ctrl);
 	nvme_fused_forget(ctrl);
 	nvme_format_forget(ctrl);
 	ctrl->resetting = false;

@@ -6,6 +6,7 @@
 #include "block/block.h"
 #include "nvme/host.h"
 #include "nvme/limits.h"
+#include "nvme/share.h"
 
 /*
  * One NVMe I/O controller: the face that src/controller (the program) sees. See nvme/host.h for
@@ -68,7 +69,8 @@ struct nvme_namespace_config {
 			   controllers of the subsystem may have it as well, see ana.h */
 	enum nvme_error_policy error_policy;
 	struct nvme_limits limits;
-	bool not_ready; /* nothing is executed before nvme_controller_set_ready() */
+	struct nvme_share *share; /* NULL: no reservations; else as long as the namespace */
+	bool not_ready;		  /* nothing is executed before nvme_controller_set_ready() */
 };
 
 /** nvme_controller_state_size() - bytes of the state that the caller provides, zero-filled for a
@@ -117,6 +119,14 @@ int nvme_controller_detach(struct nvme_controller *ctrl, uint32_t nsid, void (*d
 /** nvme_controller_set_ready() - its commands may, or may not, be executed (namespace.h); not while
  * any is, unless frozen */
 void nvme_controller_set_ready(struct nvme_controller *ctrl, uint32_t nsid, bool ready);
+
+/** nvme_controller_reservation_unseen() - has somebody changed the reservations since
+ * nvme_controller_reservation_seen()? @ret_change then says to what */
+bool nvme_controller_reservation_unseen(struct nvme_controller *ctrl, uint32_t nsid,
+					uint32_t *ret_change);
+
+/** nvme_controller_reservation_seen() - all that was at the image when _unseen() was asked is over */
+void nvme_controller_reservation_seen(struct nvme_controller *ctrl, uint32_t nsid, uint32_t change);
 
 /** nvme_controller_is_haunted() - a predecessor's namespaces are not all ready: its requests may be
  * under way */

@@ -14,6 +14,7 @@
 #include "nvme/controller-private.h"
 #include "nvme/hold.h"
 #include "nvme/io.h"
+#include "nvme/reservation.h"
 
 /* In the bounce buffer. */
 struct work {
@@ -73,6 +74,15 @@ static nvme_result fetch_ranges(struct nvme_request *request, struct work *work)
 	return result;
 }
 
+/* It is a hint: nothing of it gets to the image. */
+static void ignore(struct nvme_request *request)
+{
+	request->block = (struct block_request){ .op = BLOCK_DISCARD };
+	nvme_request_complete(request, nvme_reservation_refuses(request)
+					       ? NVME_RESERVATION_CONFLICT | NVME_DNR
+					       : NVME_SUCCESS);
+}
+
 static void execute(struct nvme_request *request)
 {
 	nvme_result result;
@@ -88,12 +98,7 @@ static void execute(struct nvme_request *request)
 	else if (block_get_info(request->ns->block)->can_discard)
 		discard_next(request);
 	else
-		nvme_request_complete(request, NVME_SUCCESS); /* it is a hint */
-}
-
-static void ignore(struct nvme_request *request)
-{
-	nvme_request_complete(request, NVME_SUCCESS);
+		ignore(request);
 }
 
 nvme_status nvme_dataset_parse(struct nvme_request *request)

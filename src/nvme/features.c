@@ -5,6 +5,7 @@
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
 #include "nvme/identify.h"
+#include "nvme/reservation.h"
 #include "nvme/smart.h"
 
 enum select {
@@ -161,6 +162,8 @@ static nvme_result set_data(struct nvme_request *request, struct nvme_state_feat
 	case NVME_FEATURE_HOST_ID:
 		memset(features->host_id, 0, sizeof(features->host_id));
 		memcpy(features->host_id, data, bytes);
+		features->host_id_bytes = bytes;
+		nvme_reservation_host_changed(request->worker->ctrl);
 		break;
 	}
 	return 0;

@@ -269,6 +269,7 @@ static void adopt_queue(struct nvme_controller *ctrl, unsigned sqid)
 
 		if (nvme_journal_stage(state->journals[sqid].slots[slot].word) ==
 			    NVME_JOURNAL_STARTED &&
+		    state->journals[sqid].commands[slot].opcode == NVME_IO_WRITE &&
 		    nsid - 1 < NVME_MAX_NAMESPACES && !is_after_doomed(state, sqid, slot))
 			ctrl->half_done |= 1ULL << (nsid - 1);
 	}

@@ -9,7 +9,7 @@
 /* What will be the same however often it is tried is the guest's to know. */
 static bool may_pass(int result)
 {
-	return result != -EINVAL && result != -ENOTSUP && result != -EROFS;
+	return result != -EINVAL && result != -ENOTSUP && result != -EROFS && result != -EBADE;
 }
 
 static bool wants_hold(const struct nvme_namespace *ns, int result)

@@ -8,6 +8,7 @@
 #include "nvme/controller-private.h"
 #include "nvme/copy.h"
 #include "nvme/format.h"
+#include "nvme/reservation.h"
 #include "nvme/subsystem.h"
 
 #define PAGE_BYTES 4096
@@ -43,8 +44,7 @@ static void identify_nqn(const struct nvme_controller_config *config, char *nqn,
 	snprintf(nqn, size, "nqn.2014-08.org.nvmexpress:uuid:%s", text);
 }
 
-static void identify_controller(const struct nvme_controller *ctrl,
-				struct nvme_identify_controller *id)
+static void identify_controller(struct nvme_controller *ctrl, struct nvme_identify_controller *id)
 {
 	id->vid = NVME_PCI_VENDOR;
 	id->ssvid = NVME_PCI_SUBSYSTEM_VENDOR;
@@ -74,6 +74,8 @@ static void identify_controller(const struct nvme_controller *ctrl,
 	/* Of every namespace, whatever its image can do: a guest looks once. */
 	id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES |
 		   NVME_ONCS_SAVE_SELECT | NVME_ONCS_TIMESTAMP | NVME_ONCS_VERIFY | NVME_ONCS_COPY;
+	if (nvme_reservation_is_offered(ctrl))
+		id->oncs |= NVME_ONCS_RESERVATIONS;
 	id->fuses = NVME_FUSES_COMPARE_WRITE;
 	/* In blocks of any size; no other command of this controller comes between. */
 	id->acwu = NVME_MAX_TRANSFER / 4096 - 1;
@@ -88,6 +90,11 @@ static void identify_controller(const struct nvme_controller *ctrl,
 	id->psd[0].exit_latency = 4;
 }
 
+static uint8_t reservations(const struct nvme_namespace *ns)
+{
+	return ns->reservation ? NVME_RESCAP_ALL_TYPES | NVME_RESCAP_IEKEY : 0;
+}
+
 static void identify_namespace(const struct nvme_namespace *ns, struct nvme_identify_namespace *id)
 {
 	const struct block_info *info = block_get_info(ns->block);
@@ -95,6 +102,7 @@ static void identify_namespace(const struct nvme_namespace *ns, struct nvme_iden
 
 	id->nsze = id->ncap = id->nuse = READ_ONCE(ns->blocks);
 	nvme_ana_identify_namespace(ns, &id->nmic, &id->anagrpid);
+	id->rescap = reservations(ns);
 	id->fpi = NVME_FPI_SUPPORTED | nvme_format_percent_left(ns);
 	id->nsattr = ns->read_only ? NVME_NSATTR_WRITE_PROTECTED : 0;
 	if (info->can_discard)
@@ -114,6 +122,7 @@ static void identify_independent(const struct nvme_namespace *ns,
 				 struct nvme_identify_independent *id)
 {
 	nvme_ana_identify_namespace(ns, &id->nmic, &id->anagrpid);
+	id->rescap = reservations(ns);
 	id->fpi = NVME_FPI_SUPPORTED | nvme_format_percent_left(ns);
 	id->nsattr = ns->read_only ? NVME_NSATTR_WRITE_PROTECTED : 0;
 	id->nstat = NVME_NSTAT_READY;

@@ -12,6 +12,7 @@
 #include "nvme/format.h"
 #include "nvme/fused.h"
 #include "nvme/hold.h"
+#include "nvme/reservation.h"
 #include "nvme/write-log.h"
 
 static nvme_status status_of(const struct block_request *block, int result)
@@ -77,6 +78,8 @@ nvme_status nvme_io_result(struct nvme_request *request, int result)
 {
 	const struct block_request *block = &request->block;
 
+	if (result == -EBADE)
+		return NVME_RESERVATION_CONFLICT | NVME_DNR;
 	count(request, result);
 	/* It was parsed before the namespace became smaller, and did not get to the image. */
 	if (result == -EINVAL &&
@@ -153,7 +156,10 @@ void nvme_io_submit(struct nvme_request *request)
 		request->done = request->block.done;
 		request->block.done = take_result;
 	}
-	block_submit(request->ns->block, request->worker->ring, &request->block);
+	if (nvme_reservation_refuses(request))
+		request->block.done(&request->block, -EBADE);
+	else
+		block_submit(request->ns->block, request->worker->ring, &request->block);
 }
 
 void nvme_io_wait_for_bounce(struct nvme_request *request)
@@ -341,6 +347,10 @@ static const struct {
 	{ NVME_IO_WRITE_ZEROES, NVME_SUPPORTED | NVME_EFFECT_CONTENT, parse_write_zeroes },
 	{ NVME_IO_DATASET_MANAGEMENT, NVME_SUPPORTED | NVME_EFFECT_CONTENT, nvme_dataset_parse },
 	{ NVME_IO_VERIFY, NVME_SUPPORTED, parse_verify },
+	{ NVME_IO_RESERVATION_REGISTER, NVME_SUPPORTED, nvme_reservation_parse },
+	{ NVME_IO_RESERVATION_REPORT, NVME_SUPPORTED, nvme_reservation_parse },
+	{ NVME_IO_RESERVATION_ACQUIRE, NVME_SUPPORTED, nvme_reservation_parse },
+	{ NVME_IO_RESERVATION_RELEASE, NVME_SUPPORTED, nvme_reservation_parse },
 	{ NVME_IO_COPY, NVME_SUPPORTED | NVME_EFFECT_CONTENT, nvme_copy_parse },
 };
 
@@ -360,8 +370,11 @@ nvme_status nvme_io_parse(struct nvme_request *request)
 	return NVME_INVALID_OPCODE | NVME_DNR;
 }
 
-void nvme_io_effects(uint32_t *effects)
+void nvme_io_effects(struct nvme_controller *ctrl, uint32_t *effects)
 {
+	bool reservations = nvme_reservation_is_offered(ctrl);
+
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		effects[commands[i].opcode] = commands[i].effects;
+		if (reservations || commands[i].parse != nvme_reservation_parse)
+			effects[commands[i].opcode] = commands[i].effects;
 }

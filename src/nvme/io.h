@@ -8,8 +8,10 @@
  * with. */
 nvme_status nvme_io_parse(struct nvme_request *request);
 
+struct nvme_controller;
+
 /** nvme_io_effects() - by opcode, for the log page */
-void nvme_io_effects(uint32_t *effects);
+void nvme_io_effects(struct nvme_controller *ctrl, uint32_t *effects);
 
 /** nvme_io_hold_namespace() - the command's, in request->ns until it ends. 0 or the status: there is none,
  * or it is being formatted. */

@@ -31,7 +31,10 @@ src_libnvme_a_SOURCES = \
 	src/nvme/recovery.c src/nvme/recovery.h \
 	src/nvme/registers.c \
 	src/nvme/request.c src/nvme/request.h \
+	src/nvme/reservation.c src/nvme/reservation.h \
+	src/nvme/reservation-state.c src/nvme/reservation-state.h \
 	src/nvme/ring.c src/nvme/ring.h \
+	src/nvme/share.h \
 	src/nvme/sgl.c src/nvme/sgl.h \
 	src/nvme/shutdown.c src/nvme/shutdown.h \
 	src/nvme/smart.c src/nvme/smart.h \

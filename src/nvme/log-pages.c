@@ -159,10 +159,10 @@ static void supported_page(const struct nvme_controller *ctrl, uint32_t *page)
 			page[id] = NVME_SUPPORTED;
 }
 
-static void effects_page(struct nvme_effects_log *effects)
+static void effects_page(struct nvme_controller *ctrl, struct nvme_effects_log *effects)
 {
 	nvme_admin_effects(effects->admin);
-	nvme_io_effects(effects->io);
+	nvme_io_effects(ctrl, effects->io);
 }
 
 static void fill(struct nvme_controller *ctrl, const struct nvme_command *command, void *page)
@@ -190,7 +190,7 @@ static void fill(struct nvme_controller *ctrl, const struct nvme_command *comman
 		changed_page(ctrl->state, page, retain);
 		break;
 	case NVME_LOG_EFFECTS:
-		effects_page(page);
+		effects_page(ctrl, page);
 		break;
 	case NVME_LOG_ANA:
 		nvme_ana_log(ctrl, command->cdw10 & NVME_LOG_ANA_GROUPS_ONLY, page);

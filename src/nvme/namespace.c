@@ -12,6 +12,7 @@
 #include "nvme/format.h"
 #include "nvme/fused.h"
 #include "nvme/hold.h"
+#include "nvme/reservation.h"
 
 struct nvme_namespace *nvme_namespace_find(struct nvme_controller *ctrl, uint32_t nsid)
 {
@@ -117,6 +118,9 @@ static struct nvme_namespace *namespace_new(struct nvme_controller *ctrl,
 
 void nvme_namespace_free(struct nvme_namespace *ns)
 {
+	if (!ns)
+		return;
+	nvme_reservation_close(ns);
 	free(ns);
 }
 
@@ -172,6 +176,14 @@ int nvme_controller_attach(struct nvme_controller *ctrl, const struct nvme_names
 	ns = namespace_new(ctrl, config, block, block_size);
 	if (!ns)
 		return error_set_errno(errp, ENOMEM, _("namespace %u"), nsid);
+	if (config->share) {
+		err = nvme_reservation_open(ns, config->share);
+		if (err < 0) {
+			nvme_namespace_free(ns);
+			return error_set_errno(errp, -err, _("namespace %u: its reservations"),
+					       nsid);
+		}
+	}
 	ns->ready = !config->not_ready;
 	if (ctrl->half_done & bit(nsid))
 		nvme_fused_close_new(ns);
@@ -260,6 +272,7 @@ static void gone(struct nvme_namespace *ns)
 		add(&ctrl->state->retired, counters);
 		memset(counters, 0, sizeof(*counters));
 	}
+	nvme_reservation_leave(ns);
 	/* Until now a successor had to know that requests may be under way. */
 	forget(ctrl, ns->nsid);
 	ctrl->namespaces_leaving &= ~bit(ns->nsid);

@@ -66,6 +66,7 @@ struct nvme_namespace {
 	bool shared; /* and other controllers of the subsystem may have it */
 	bool volatile_cache;
 	enum nvme_error_policy error_policy;
+	struct nvme_reservation *reservation; /* NULL: it has none */
 	bool ready; /* atomic: nobody else's requests are under way, its commands may be executed */
 
 	/* See format.c; worker 0's. */

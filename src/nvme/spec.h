@@ -76,14 +76,18 @@
 #define NVME_ADMIN_FORMAT	   0x80
 
 /* I/O commands, section 6 */
-#define NVME_IO_FLUSH		   0x00
-#define NVME_IO_WRITE		   0x01
-#define NVME_IO_READ		   0x02
-#define NVME_IO_COMPARE		   0x05
-#define NVME_IO_WRITE_ZEROES	   0x08
-#define NVME_IO_DATASET_MANAGEMENT 0x09
-#define NVME_IO_VERIFY		   0x0c
-#define NVME_IO_COPY		   0x19 /* 2.0 */
+#define NVME_IO_FLUSH		     0x00
+#define NVME_IO_WRITE		     0x01
+#define NVME_IO_READ		     0x02
+#define NVME_IO_COMPARE		     0x05
+#define NVME_IO_WRITE_ZEROES	     0x08
+#define NVME_IO_DATASET_MANAGEMENT   0x09
+#define NVME_IO_VERIFY		     0x0c
+#define NVME_IO_RESERVATION_REGISTER 0x0d
+#define NVME_IO_RESERVATION_REPORT   0x0e
+#define NVME_IO_RESERVATION_ACQUIRE  0x11
+#define NVME_IO_RESERVATION_RELEASE  0x15
+#define NVME_IO_COPY		     0x19 /* 2.0 */
 
 /*
  * Status field of a completion, section 4.6.1, without the phase: code in bits 7:0, code type in
@@ -111,9 +115,11 @@ enum {
 	NVME_SGL_LENGTH_INVALID = 0x00f,
 	NVME_SGL_TYPE_INVALID = 0x011,
 	NVME_PRP_OFFSET_INVALID = 0x013,
+	NVME_HOST_ID_INCONSISTENT = 0x018,
 	NVME_WRITE_PROTECTED = 0x020,
 	NVME_LBA_OUT_OF_RANGE = 0x080,
 	NVME_CAPACITY_EXCEEDED = 0x081,
+	NVME_RESERVATION_CONFLICT = 0x083,
 	NVME_FORMAT_IN_PROGRESS = 0x084,
 
 	NVME_CQ_INVALID = 0x100,
@@ -516,6 +522,7 @@ _Static_assert(offsetof(struct nvme_identify_controller, psd) == 2048, "figure 2
 #define NVME_ONCS_DATASET	   (1u << 2)
 #define NVME_ONCS_WRITE_ZEROES	   (1u << 3)
 #define NVME_ONCS_SAVE_SELECT	   (1u << 4)
+#define NVME_ONCS_RESERVATIONS	   (1u << 5)
 #define NVME_ONCS_TIMESTAMP	   (1u << 6)
 #define NVME_ONCS_VERIFY	   (1u << 7)
 #define NVME_ONCS_COPY		   (1u << 8) /* 2.0 */
@@ -586,6 +593,74 @@ _Static_assert(offsetof(struct nvme_identify_namespace, lbaf) == 128, "figure 24
 #define NVME_NSFEAT_OPTIMAL	    (1u << 4) /* NPWG, NPWA, NPDG, NPDA and NOWS are there */
 #define NVME_DLFEAT_ZEROES	    1	      /* deallocated blocks read as zeroes */
 #define NVME_DLFEAT_WRITE_ZEROES    (1u << 3) /* Write Zeroes may deallocate */
+
+/* Reservations, sections 6.10 to 6.13 and 8.8 */
+enum {
+	NVME_RESERVATION_WRITE = 1,
+	NVME_RESERVATION_ACCESS = 2,
+	NVME_RESERVATION_WRITE_REGISTERED = 3,
+	NVME_RESERVATION_ACCESS_REGISTERED = 4,
+	NVME_RESERVATION_WRITE_ALL = 5,
+	NVME_RESERVATION_ACCESS_ALL = 6,
+};
+
+enum {
+	NVME_REGISTER = 0,
+	NVME_UNREGISTER = 1,
+	NVME_REPLACE_KEY = 2,
+};
+
+enum {
+	NVME_ACQUIRE = 0,
+	NVME_PREEMPT = 1,
+	NVME_PREEMPT_AND_ABORT = 2,
+};
+
+enum {
+	NVME_RELEASE = 0,
+	NVME_CLEAR_ALL = 1,
+};
+
+#define NVME_RESCAP_ALL_TYPES	       (63u << 1)
+#define NVME_RESCAP_IEKEY	       (1u << 7) /* as 1.3 and later have it */
+#define NVME_RESERVATION_ACTION(cdw10) ((cdw10)&7)
+#define NVME_RESERVATION_IEKEY	       (1u << 3)
+#define NVME_RESERVATION_TYPE(cdw10)   (((cdw10) >> 8) & 0xff)
+#define NVME_RESERVATION_CPTPL(cdw10)  ((cdw10) >> 30) /* of Register */
+#define NVME_CPTPL_CLEAR	       2
+#define NVME_RESERVATION_EXTENDED      (1u << 0) /* Report, cdw11: with ids of 128 bits */
+#define NVME_RESERVATION_HOLDS	       (1u << 0)
+#define NVME_CNTLID_NONE	       0xffff
+
+struct nvme_reservation_report {
+	uint32_t generation;
+	uint8_t type;
+	uint8_t controllers[2]; /* uint16_t */
+	uint8_t reserved7[2];
+	uint8_t ptpls;
+	uint8_t reserved10[14];
+};
+_Static_assert(sizeof(struct nvme_reservation_report) == 24, "Reservation Status");
+
+struct nvme_reservation_reported {
+	uint16_t cntlid;
+	uint8_t status;
+	uint8_t reserved3[5];
+	uint64_t host_id;
+	uint64_t key;
+};
+_Static_assert(sizeof(struct nvme_reservation_reported) == 24, "Registered Controller");
+
+struct nvme_reservation_reported_extended {
+	uint16_t cntlid;
+	uint8_t status;
+	uint8_t reserved3[5];
+	uint64_t key;
+	uint8_t host_id[16];
+	uint8_t reserved32[32];
+};
+_Static_assert(sizeof(struct nvme_reservation_reported_extended) == 64,
+	       "Registered Controller Extended");
 
 /* Namespace identification descriptors, figure 253 */
 enum {

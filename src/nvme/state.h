@@ -113,7 +113,7 @@ struct nvme_state_features {
 	uint32_t coalescing;
 	uint32_t write_atomicity;
 	uint32_t async_event;
-	uint32_t padding;
+	uint32_t host_id_bytes; /* 8 or 16; 0: it was not set */
 	uint64_t vectors_uncoalesced[NVME_MAX_QUEUES / 64 + 1];
 	/* The guest's clock: what CLOCK_REALTIME is ahead of it, in ms, shifted by one; bit 0: it was
 	 * set by the guest. */

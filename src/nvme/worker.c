@@ -10,12 +10,16 @@
 #include "nvme/interrupt.h"
 #include "nvme/io.h"
 #include "nvme/recovery.h"
+#include "nvme/reservation.h"
 #include "nvme/smart.h"
 #include "nvme/write-log.h"
 
 /* A queue's worth: deeper than this only helps a backend that is far away. */
 #define IO_REQUESTS    NVME_MAX_IO_ENTRIES
 #define ADMIN_REQUESTS 32
+
+/* How soon to look again whether other controllers know of a reservation. */
+#define RESERVING_NS 2000000
 
 struct nvme_worker *nvme_worker_new(struct nvme_controller *ctrl, unsigned index,
 				    struct block_ring *ring)
@@ -40,6 +44,7 @@ struct nvme_worker *nvme_worker_new(struct nvme_controller *ctrl, unsigned index
 	nvme_request_list_init(&worker->bounce_waiters);
 	nvme_request_list_init(&worker->delivery_waiters);
 	nvme_request_list_init(&worker->held);
+	nvme_request_list_init(&worker->reserving);
 	nvme_request_list_init(&worker->gated);
 	nvme_request_list_init(&worker->throttled);
 	worker->throttle_round = 1;
@@ -204,6 +209,8 @@ static bool poll_queues(struct nvme_worker *worker)
 	any = nvme_worker_retry_gated(worker);
 	any |= nvme_throttle_poll(worker);
 	any |= retry_deliveries(worker);
+	if (worker->reserving.first)
+		any |= nvme_reservation_poll(worker);
 	if (can_retry_bounces(worker)) {
 		retry_bounces(worker);
 		any = true;
@@ -283,6 +290,8 @@ int64_t nvme_worker_wait(const struct nvme_worker *worker)
 
 	if (nvme_controller_rests(worker->ctrl))
 		return -1;
+	if (worker->reserving.first && (shortest < 0 || shortest > RESERVING_NS))
+		shortest = RESERVING_NS;
 	for (unsigned i = 0; i < worker->cq_count; i++) {
 		int64_t wait = nvme_interrupt_wait(worker->cqs[i]);
 
@@ -378,6 +387,7 @@ void nvme_worker_stop(struct nvme_host_call *call)
 	drop_all(&worker->bounce_waiters);
 	drop_all(&worker->delivery_waiters);
 	nvme_hold_drop(worker);
+	nvme_reservation_drop(worker);
 	drop_all(&worker->gated);
 	drop_all(&worker->throttled);
 	drop_all(&worker->parked);

@@ -43,6 +43,7 @@ struct nvme_worker {
 	bool giving_up;
 	bool retry_called, retry_gives_up; /* atomic */
 	struct nvme_host_call retry_call;
+	struct nvme_request_list reserving; /* until others have seen it, see reservation.h */
 	struct nvme_request_list gated;	    /* their namespaces are not ready, or a pair's own */
 	struct nvme_request_list throttled; /* see throttle.h */
 	uint64_t throttle_due;		    /* when to look at them; CLOCK_MONOTONIC, ns */

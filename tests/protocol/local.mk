@@ -14,6 +14,7 @@ PROTOCOL_TESTS = \
 	tests/protocol/test_migration.py tests/protocol/test_migration_nonsense.py \
 	tests/protocol/test_pci.py \
 	tests/protocol/test_program.py \
+	tests/protocol/test_reservations.py \
 	tests/protocol/test_reset.py \
 	tests/protocol/test_resize.py \
 	tests/protocol/test_vfio_user.py

@@ -18,6 +18,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-queues \
 	tests/unit/nvme/test-recovery \
 	tests/unit/nvme/test-registers \
+	tests/unit/nvme/test-reservation \
 	tests/unit/nvme/test-reset \
 	tests/unit/nvme/test-sgl \
 	tests/unit/nvme/test-throttle \
@@ -82,6 +83,8 @@ tests_unit_nvme_test_recovery_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_recovery_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_registers_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_registers_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_reservation_CPPFLAGS = $(UNIT_CPPFLAGS) -DNVME_CRASH_POINTS
+tests_unit_nvme_test_reservation_LDADD = $(tests_unit_nvme_test_crash_LDADD)
 tests_unit_nvme_test_reset_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_reset_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_sgl_CPPFLAGS = $(UNIT_CPPFLAGS)

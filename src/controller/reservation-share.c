@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "controller/reservation-share.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "base/i18n.h"
+#include "block/lock.h"
+#include "nvme/controller.h"
+#include "vfio-user/mapping.h"
+
+/* How soon an idle controller sees that somebody has reserved the disk: so long does he wait. Commands
+ * see it at once. */
+#define WATCH_USEC 50000
+
+struct reservation_share {
+	struct nvme_share nvme;
+	const struct generation_lock *lock;
+	struct vfio_user_mapping *mapping;
+	int fd;
+
+	sd_event_source *timer; /* NULL: not watched */
+	struct io_threads *threads;
+	struct nvme_controller *ctrl;
+	uint32_t nsid;
+
+	struct io_operation operation;
+	bool under_way; /* the operation is */
+	bool closed;
+	uint32_t change; /* that it is about */
+};
+
+static struct reservation_share *share_of(struct nvme_share *nvme)
+{
+	return container_of(nvme, struct reservation_share, nvme);
+}
+
+static int set_lock(int fd, short type)
+{
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1 };
+
+	return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+static bool share_lock(struct nvme_share *nvme)
+{
+	return set_lock(share_of(nvme)->fd, F_WRLCK) == 0;
+}
+
+static void share_unlock(struct nvme_share *nvme)
+{
+	set_lock(share_of(nvme)->fd, F_UNLCK);
+}
+
+static bool share_is_alive(struct nvme_share *nvme, uint64_t key)
+{
+	const struct generation_lock *lock = share_of(nvme)->lock;
+
+	return block_lock_generation_is_held(lock->fd, (key - 1) % BLOCK_LOCK_GENERATION_KEYS);
+}
+
+/* A file that is new is as large as the first one makes it. */
+static int map(struct reservation_share *share)
+{
+	struct stat st;
+
+	if (fstat(share->fd, &st) < 0)
+		return -errno;
+	if (st.st_size == 0 && ftruncate(share->fd, NVME_SHARE_BYTES) < 0)
+		return -errno;
+	return vfio_user_mapping_get(&share->mapping, share->fd, NVME_SHARE_BYTES, true,
+				     &share->mapping);
+}
+
+struct reservation_share *reservation_share_open(int fd, const struct generation_lock *lock,
+						 struct error **errp)
+{
+	struct reservation_share *share = calloc(1, sizeof(*share));
+	int ret;
+
+	if (!share) {
+		cleanup_close(&fd);
+		error_set(errp, ENOMEM, _("out of memory"));
+		return NULL;
+	}
+	share->fd = fd;
+	share->lock = lock;
+	ret = map(share);
+	if (ret < 0) {
+		error_set_errno(errp, -ret, _("cannot map the reservations"));
+		reservation_share_close(share);
+		return NULL;
+	}
+	share->nvme = (struct nvme_share){
+		.page = share->mapping->base,
+		.key = lock->key + 1,
+		.lock = share_lock,
+		.unlock = share_unlock,
+		.is_alive = share_is_alive,
+	};
+	return share;
+}
+
+struct nvme_share *reservation_share_nvme(struct reservation_share *share)
+{
+	return &share->nvme;
+}
+
+static void share_free(struct reservation_share *share)
+{
+	vfio_user_mapping_release(&share->mapping, true);
+	cleanup_close(&share->fd);
+	free(share);
+}
+
+static void nothing_under_way(struct io_operation *operation)
+{
+	struct reservation_share *share =
+		container_of(operation, struct reservation_share, operation);
+
+	share->under_way = false;
+	if (share->closed)
+		share_free(share);
+	/* A predecessor's requests: it has the generation lock until they are over. */
+	else if (share->timer && share->lock->held)
+		nvme_controller_reservation_seen(share->ctrl, share->nsid, share->change);
+}
+
+static int look(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	struct reservation_share *share = opaque;
+
+	if (!share->under_way && share->lock->held &&
+	    nvme_controller_reservation_unseen(share->ctrl, share->nsid, &share->change)) {
+		share->under_way = true;
+		io_threads_after_in_flight(share->threads, &share->operation, nothing_under_way);
+	}
+	sd_event_source_set_time_relative(source, WATCH_USEC);
+	sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	return 0;
+}
+
+void reservation_share_watch(struct reservation_share *share, sd_event *event,
+			     struct io_threads *threads, struct nvme_controller *ctrl,
+			     uint32_t nsid)
+{
+	share->threads = threads;
+	share->ctrl = ctrl;
+	share->nsid = nsid;
+	if (sd_event_add_time_relative(event, &share->timer, CLOCK_MONOTONIC, WATCH_USEC,
+				       WATCH_USEC / 10, look, share) < 0)
+		abort();
+}
+
+void reservation_share_unwatch(struct reservation_share *share)
+{
+	share->timer = sd_event_source_disable_unref(share->timer);
+}
+
+void reservation_share_close(struct reservation_share *share)
+{
+	if (!share)
+		return;
+	reservation_share_unwatch(share);
+	share->closed = true;
+	if (!share->under_way)
+		share_free(share);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef CONTROLLER_RESERVATION_SHARE_H
+#define CONTROLLER_RESERVATION_SHARE_H
+
+#include "base/error.h"
+#include "controller/generation-lock.h"
+#include "controller/io-thread.h"
+#include "nvme/share.h"
+
+/*
+ * The memory in which all users of an image on this host keep its reservations (nvme/reservation.h): a
+ * file that is given to us, mapped. Its lock is one of the file's description, is_alive() asks for the
+ * generation lock of the image. Control thread, but for the functions of struct nvme_share.
+ */
+struct reservation_share;
+
+/**
+ * reservation_share_open() - map @fd, which is this one's from here on, also on failure
+ * @lock: of the image; as long as the share
+ *
+ * Return: NULL with a sentence.
+ */
+struct reservation_share *reservation_share_open(int fd, const struct generation_lock *lock,
+						 struct error **errp);
+
+struct nvme_share *reservation_share_nvme(struct reservation_share *share);
+
+/** reservation_share_watch() - see what others change, and say so when nothing is under way any more */
+void reservation_share_watch(struct reservation_share *share, sd_event *event,
+			     struct io_threads *threads, struct nvme_controller *ctrl,
+			     uint32_t nsid);
+
+/** reservation_share_unwatch() - the namespace goes */
+void reservation_share_unwatch(struct reservation_share *share);
+
+/** reservation_share_close() - when the namespace is gone; harmless with NULL */
+void reservation_share_close(struct reservation_share *share);
+
+#endif

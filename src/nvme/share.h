@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef NVME_SHARE_H
+#define NVME_SHARE_H
+
+#include "base/util.h"
+
+/*
+ * What a namespace has in common with all others that are made of the same image, in this process or in
+ * others: some memory, zeroes at first, a lock, and a way to know who is still there.
+ */
+struct nvme_share {
+	void *page;   /* NVME_SHARE_BYTES */
+	uint64_t key; /* whose this is: the same for a successor, not 0 */
+	/* Who changes the page; false: somebody else does now. */
+	bool (*lock)(struct nvme_share *share);
+	void (*unlock)(struct nvme_share *share);
+	/* May a request of the one with this key, or of its predecessor, be at the image? */
+	bool (*is_alive)(struct nvme_share *share, uint64_t key);
+};
+
+#define NVME_SHARE_BYTES 8192
+
+#endif

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Reservations between guests that share an image: processes that know nothing of each other but the image and a file."""
+import os
+import signal
+import struct
+import time
+
+import pytest
+
+import conftest
+from client import nvme
+from lab.faults import Faults
+from test_keeper import drive, keeper      # noqa: F401 pylint: disable=unused-import
+
+MiB = 1 << 20
+SET_FEATURE, HOST_ID = 0x09, 0x81
+REGISTER, REPORT, ACQUIRE, RELEASE = 0x0d, 0x0e, 0x11, 0x15
+CONFLICT = 0x83
+WRITE_EXCLUSIVE, PREEMPT_AND_ABORT = 1 << 8, 2
+
+
+def set_host_id(driver, number):
+    iova = driver.alloc(4096)
+    driver.memory.write(iova, struct.pack('<QQ', number, 0))
+    driver.admin.command(SET_FEATURE, prp1=iova, cdw=(HOST_ID, 1))
+
+
+def submit(driver, opcode, cdw10, key, other=0):
+    iova = driver.alloc(4096)
+    driver.memory.write(iova, struct.pack('<QQ', key, other))
+    return driver.queues[1].submit(opcode, 1, iova, cdw=(cdw10,))
+
+
+def reserve(driver, opcode, cdw10, key, other=0):
+    driver.queues[1].wait(submit(driver, opcode, cdw10, key, other))
+
+
+def write_status(driver, lba=0):
+    try:
+        driver.write(lba, bytes(512))
+    except nvme.Failed as failed:
+        return failed.status & 0x7ff
+    return 0
+
+
+def registered(driver):
+    """How many controllers are."""
+    iova = driver.alloc(4096)
+    driver.next_page = iova     # it is asked again and again
+    driver.queues[1].command(REPORT, 1, iova, cdw=(1023, 1))
+    return struct.unpack('<H', driver.memory.read(iova + 5, 2))[0]
+
+
+def is_stopped(pid):
+    with open('/proc/%d/stat' % pid) as f:
+        return f.read().rsplit(')', 1)[1].split()[0] == 'T'
+
+
+@pytest.fixture(name='guests')
+def fixture_guests(folder, image, connect):
+    """Two controllers of two hosts; the storage of the second can be made to hang."""
+    faults = Faults.make(image + '.control', capacity=16 * MiB)
+    tail = ',shareable,reservations=%s.reservations' % image
+    controllers, drivers = [], []
+    for name, namespace in (('a', 'file:%s' % image), ('b', 'fault:%s,control=%s.control' % (image, image))):
+        os.mkdir(os.path.join(folder, name))
+        controllers.append(conftest.Controller(os.path.join(folder, name), ('--namespace', namespace + tail)))
+    for number, controller in enumerate(controllers):
+        drivers.append(connect(controller))
+        set_host_id(drivers[number], number + 1)
+    yield controllers, drivers, faults
+    faults.clear()
+    for controller in controllers:
+        controller.stop()
+
+
+def test_a_guest_is_fenced(guests):
+    _, (a, b), faults = guests
+    assert a.identify(1)[520] & 1 << 5 and a.identify(0, 1)[31] == 0xfe
+    reserve(a, REGISTER, 0, 0, 1)
+    reserve(b, REGISTER, 0, 0, 2)
+    reserve(b, ACQUIRE, WRITE_EXCLUSIVE, 2)
+    assert (write_status(a), write_status(b)) == (CONFLICT, 0)
+    # What it has sent lands before the answer, and nothing after it.
+    faults.write.hang()
+    late = b.transfer(b.queues[1], nvme.WRITE, 8, 1, b.alloc(4096), 512)
+    b.until(lambda: faults.write.held == 1)
+    fence = submit(a, ACQUIRE, PREEMPT_AND_ABORT | WRITE_EXCLUSIVE, 1, 2)
+    b.until(lambda: registered(b) == 1)
+    assert write_status(b, 16) == CONFLICT
+    time.sleep(0.2)     # it looks more often
+    assert not a.queues[1].finished(fence) and not b.queues[1].finished(late)
+    faults.clear()
+    a.queues[1].wait(fence)
+    b.queues[1].wait(late)
+    assert (write_status(a), write_status(b)) == (0, CONFLICT)
+    assert b.read(0, 512) == bytes(512)
+
+
+def test_a_dead_guest_is_not_waited_for(guests):
+    (_, second), (a, b), _ = guests
+    reserve(a, REGISTER, 0, 0, 1)
+    reserve(b, REGISTER, 0, 0, 2)
+    reserve(b, ACQUIRE, WRITE_EXCLUSIVE, 2)
+    second.kill()
+    reserve(a, ACQUIRE, PREEMPT_AND_ABORT | WRITE_EXCLUSIVE, 1, 2)
+    assert write_status(a) == 0
+
+
+def test_a_stopped_guest_is_waited_for(guests):
+    """Its next write may have been judged already."""
+    (_, second), (a, b), _ = guests
+    reserve(a, REGISTER, 0, 0, 1)
+    second.process.send_signal(signal.SIGSTOP)
+    a.until(lambda: is_stopped(second.process.pid))
+    fence = submit(a, ACQUIRE, WRITE_EXCLUSIVE, 1)
+    time.sleep(0.1)
+    assert not a.queues[1].finished(fence)
+    second.process.send_signal(signal.SIGCONT)
+    a.queues[1].wait(fence)
+    assert write_status(b) == CONFLICT
+
+
+def test_the_file_is_cut_off(guests, image):
+    _, (a, b), _ = guests
+    reserve(a, REGISTER, 0, 0, 1)
+    reserve(a, ACQUIRE, WRITE_EXCLUSIVE, 1)
+    assert write_status(b) == CONFLICT
+    os.truncate(image + '.reservations', 0)
+    assert (write_status(a), write_status(b)) == (CONFLICT, CONFLICT)
+    b.identify(1)
+
+
+def test_successors(keeper):    # noqa: F811
+    """Of the controller and of the keeper: who holds it goes on holding it. A second controller of the guest is another host."""
+    reservations = os.path.join(keeper.folder, 'reservations')
+    for index in range(2):
+        disk = keeper.file_disk(capacity=16 * MiB, shareable=True)
+        disk['reservations'] = reservations
+        keeper.controller(index, serial='VNPATHS', subsystem='8f6b0d3e-0000-4000-8000-0000000000ff')['namespaces'] += [
+            disk, keeper.file_disk(2 + index, 'own%d.raw' % index, capacity=1 * MiB)]
+    keeper.start()
+    paths = [drive(keeper, index) for index in range(2)]
+    a, b = (driver for _, driver in paths)
+    assert a.identify(0, 1)[31] == 0xfe and a.identify(0, 2)[31] == 0
+    for number, driver in enumerate((a, b)):
+        set_host_id(driver, number + 1)
+    reserve(a, REGISTER, 0, 0, 1)
+    reserve(a, ACQUIRE, WRITE_EXCLUSIVE, 1)
+    assert (write_status(a), write_status(b)) == (0, CONFLICT)
+    os.kill(keeper.call('status')['controller']['pid'], signal.SIGKILL)
+    assert (write_status(a), write_status(b)) == (0, CONFLICT)
+    keeper.call('upgrade')
+    assert (write_status(a), write_status(b)) == (0, CONFLICT)
+    assert len(os.listdir(reservations)) == 1 and os.stat(reservations).st_mode & 0o777 == 0o700
+    reserve(b, REGISTER, 0, 0, 2)
+    reserve(b, ACQUIRE, PREEMPT_AND_ABORT | WRITE_EXCLUSIVE, 2, 1)
+    assert (write_status(a), write_status(b)) == (CONFLICT, 0)
+    for client, _ in paths:
+        client.close()
+    keeper.stop()
