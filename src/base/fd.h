@@ -49,6 +49,9 @@ int fd_read_all(int fd, size_t max, char **ret_data, size_t *ret_len);
 /** fd_set_nonblock() - 0 or -errno */
 int fd_set_nonblock(int fd, int on);
 
+/** fd_sealed_memfd() - of @size bytes for good, whoever else has it; or -errno */
+int fd_sealed_memfd(const char *name, size_t size);
+
 /** fd_eventfd_signal() - add one to an eventfd; a full counter is as good */
 void fd_eventfd_signal(int fd);
 

@@ -49,12 +49,15 @@
  * in the order of the datagrams. A new generation begins with an empty ring and released = 0.
  */
 
-#define RELAY_VERSION	   1u
-#define RELAY_INLINE_MAX   (32u * 1024)
-#define RELAY_HEADER_SIZE  16u /* of a vfio-user message */
-#define RELAY_PAYLOAD_MAX  (1024u * 1024 + 4096 - RELAY_HEADER_SIZE)
-#define RELAY_MAX_FDS	   16u
-#define RELAY_ACK_INTERVAL 64u
+/* Of the file whose second page is the doorbells' registers, where a client maps them. */
+#define RELAY_DOORBELLS_SIZE 8192
+
+#define RELAY_VERSION	     1u
+#define RELAY_INLINE_MAX     (32u * 1024)
+#define RELAY_HEADER_SIZE    16u /* of a vfio-user message */
+#define RELAY_PAYLOAD_MAX    (1024u * 1024 + 4096 - RELAY_HEADER_SIZE)
+#define RELAY_MAX_FDS	     16u
+#define RELAY_ACK_INTERVAL   64u
 
 enum relay_kind {
 	RELAY_HELLO = 1,   /* keeper to controller, first */

@@ -83,11 +83,11 @@ static const struct control_command commands[] = {
 		    STRING("refused")) },
 	{ "stop", CONTROL_KEEPER | CONTROL_CONTROLLER, 0, NULL },
 
-	/* The state memfd, the relay socket, the bulk memfd. */
-	{ "add-controller", CONTROL_CONTROLLER, 3,
+	/* The state memfd, the relay socket, the bulk memfd, the mapped doorbells. */
+	{ "add-controller", CONTROL_CONTROLLER, 4,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_STRING("serial"), STRING("uuid"),
-		    STRING("subsystem"), REQUIRED_NUMBER("queues"), NUMBER("cntlid"),
-		    BOOLEAN("frozen"), BOOLEAN("poison")) },
+		    STRING("subsystem"), REQUIRED_NUMBER("queues"), STRING("doorbells"),
+		    NUMBER("cntlid"), BOOLEAN("frozen"), BOOLEAN("poison")) },
 	{ "remove-controller", CONTROL_CONTROLLER, 0,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), BOOLEAN("keep_state")) },
 	/* The image; for tests also its control file and its stable file. */

@@ -9,6 +9,7 @@
 #include "base/i18n.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "controller/doorbell-page.h"
 #include "controller/message-mode.h"
 #include "controller/namespaces.h"
 #include "controller/overlay.h"
@@ -39,6 +40,7 @@ struct device {
 	struct host host;
 
 	struct state_file file;
+	struct doorbell_page doorbells;
 	struct pci_function function;
 	struct message_mode message_mode;
 	struct nvme_controller *ctrl;
@@ -191,6 +193,7 @@ static void device_closed(struct device *device)
 
 	nvme_controller_free(device->ctrl);
 	namespaces_free(&device->namespaces);
+	doorbell_page_unmap(&device->doorbells);
 	state_file_unmap(&device->file);
 	sd_event_unref(device->event);
 	free(device);
@@ -286,6 +289,16 @@ static int server_readable(sd_event_source *source, int fd, uint32_t revents, vo
 	return 0;
 }
 
+static void offer_doorbells(const struct device *device, struct vfio_user_region *bar0)
+{
+	if (device->doorbells.fd < 0)
+		return;
+	bar0->fd = device->doorbells.fd;
+	bar0->area_count = 1;
+	bar0->areas[0].offset = NVME_BAR0_DOORBELLS;
+	bar0->areas[0].size = RELAY_DOORBELLS_SIZE - NVME_BAR0_DOORBELLS;
+}
+
 int device_connect(struct device *device, struct vfio_user_transport *transport,
 		   struct error **errp)
 {
@@ -294,6 +307,7 @@ int device_connect(struct device *device, struct vfio_user_transport *transport,
 	int ret;
 
 	vfio_user_device_info_init(&info, &layout);
+	offer_doorbells(device, &info.regions[VFIO_PCI_BAR0_REGION_INDEX]);
 	device->server = vfio_user_server_new(transport, &info, &device_ops, device, errp);
 	if (!device->server)
 		return -ENOMEM;
@@ -469,11 +483,24 @@ static void workers_there(struct io_operation *operation)
 	device->events.ready(device->events.opaque, device, NULL);
 }
 
+static int map_doorbells(struct device *device, int fd, struct error **errp)
+{
+	struct nvme_controller_config *nvme = &device->config.nvme;
+	int r = doorbell_page_map(&device->doorbells, fd, errp);
+
+	if (r < 0)
+		return r;
+	nvme->doorbells = NVME_DOORBELLS_MAPPED;
+	nvme->doorbell_page = doorbell_page_registers(&device->doorbells);
+	nvme->doorbell_page_is_new = doorbell_page_is_new(&device->doorbells);
+	return 0;
+}
+
 struct device *device_new(sd_event *event, struct io_threads *threads,
-			  const struct device_config *config, int state_fd,
+			  const struct device_config *config, int state_fd, int doorbell_fd,
 			  const struct device_events *events, struct error **errp)
 {
-	_cleanup_close_ int fd = state_fd;
+	_cleanup_close_ int fd = state_fd, page = doorbell_fd;
 	struct device *device = calloc(1, sizeof(*device));
 
 	if (!device) {
@@ -487,12 +514,17 @@ struct device *device_new(sd_event *event, struct io_threads *threads,
 	device->gone_call.run = client_gone;
 	host_init(&device->host, threads);
 	device->host.io_error = io_error;
+	device->doorbells.fd = -1;
+	if (page >= 0 && map_doorbells(device, steal_fd(&page), errp) < 0)
+		goto no_doorbells;
 	if (state_file_map(&device->file, fd, device->config.nvme.vectors, errp) < 0)
 		goto no_state;
 	device->ctrl = nvme_controller_new(&device->config.nvme, &device->host.nvme,
 					   device->file.controller, errp);
 	if (!device->ctrl)
 		goto no_controller;
+	if (device->doorbells.fd >= 0)
+		doorbell_page_begin(&device->doorbells);
 	device->function = (struct pci_function){
 		.state = device->file.function,
 		.ctrl = device->ctrl,
@@ -513,6 +545,8 @@ struct device *device_new(sd_event *event, struct io_threads *threads,
 no_controller:
 	state_file_unmap(&device->file);
 no_state:
+	doorbell_page_unmap(&device->doorbells);
+no_doorbells:
 	free(device);
 	return NULL;
 }

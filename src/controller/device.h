@@ -36,11 +36,12 @@ struct device_events {
  * device_new() - asynchronous, see device_events.ready
  * @state_fd: where the state lives (state-file.h), owned from here on; an empty file is a new device; -1: private
  * memory
+ * @doorbell_fd: of a device with mapped doorbells (doorbell-page.h), owned from here on; else -1
  *
  * Return: NULL with a sentence.
  */
 struct device *device_new(sd_event *event, struct io_threads *threads,
-			  const struct device_config *config, int state_fd,
+			  const struct device_config *config, int state_fd, int doorbell_fd,
 			  const struct device_events *events, struct error **errp);
 
 /** device_connect() - serve a client on @transport (owned from here on); there is none */

@@ -20,8 +20,8 @@
  *
  * An I/O thread runs calls, reaps what is done and polls its workers, as long as any of that finds
  * work. When nothing does, it goes on looking for as long as it has learned that this pays
- * (polling.h), then it sleeps in its ring, without a timeout unless an interrupt is due later
- * or commands wait for their turn: an idle process never wakes up.
+ * (polling.h), then it sleeps in its ring, without a timeout unless an interrupt is due later,
+ * commands wait for their turn or doorbells are mapped: else an idle process never wakes up.
  *
  * What the workers have submitted is given to the kernel one round later: when that round finds
  * nothing and the thread sleeps, submission and sleep are one system call; when it finds more, more
@@ -41,6 +41,12 @@
 
 /* Depth of a ring: what all queues of a thread may usefully have in flight; more waits inside. */
 #define RING_DEPTH 256
+
+/* While nobody tells of a guest's doorbells: asleep for a quarter of the time that nothing came, so
+ * that what comes then waits for at most so much of it; and never longer than the last. */
+#define LOOK_PART   4
+#define LOOK_MIN_NS 5000
+#define LOOK_MAX_NS 1000000
 
 /* Rounds without work before the first look at the clock, which costs as much as a round. */
 #define ROUNDS 16
@@ -283,13 +289,15 @@ static bool arm_workers(struct io_thread *thread)
 }
 
 /* An interrupt may be due later: then until that. */
-static int64_t wait_of_workers(const struct io_thread *thread)
+static int64_t wait_of_workers(const struct io_thread *thread, int64_t look_ns)
 {
 	int64_t shortest = -1;
 
 	for (unsigned i = 0; i < thread->worker_count; i++) {
 		int64_t wait = nvme_worker_wait(thread->workers[i]);
 
+		if (nvme_worker_looks(thread->workers[i]) && (shortest < 0 || look_ns < shortest))
+			shortest = look_ns;
 		if (wait >= 0 && (shortest < 0 || wait < shortest))
 			shortest = wait;
 	}
@@ -304,12 +312,14 @@ static void disarm_workers(struct io_thread *thread)
 		nvme_worker_disarm(thread->workers[i]);
 }
 
-static void io_thread_sleep(struct io_thread *thread)
+static void io_thread_sleep(struct io_thread *thread, uint64_t idle_ns)
 {
 	WRITE_ONCE(thread->asleep, true);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (mailbox_empty(&thread->calls) && !READ_ONCE(thread->stop) && arm_workers(thread)) {
-		int64_t wait_ns = wait_of_workers(thread);
+		uint64_t look_ns =
+			MIN(MAX(idle_ns / LOOK_PART, (uint64_t)LOOK_MIN_NS), (uint64_t)LOOK_MAX_NS);
+		int64_t wait_ns = wait_of_workers(thread, look_ns);
 
 		stand(thread);
 		block_ring_wait(thread->ring, wait_ns);
@@ -367,7 +377,7 @@ static void idle(struct io_thread *thread)
 	if (now - thread->idle_since < polling_time(&thread->polling, thread->polling_for))
 		relax();
 	else
-		io_thread_sleep(thread);
+		io_thread_sleep(thread, now - thread->idle_since);
 }
 
 static void count_marked(struct io_thread *thread)

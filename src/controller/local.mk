@@ -1,6 +1,7 @@
 noinst_LIBRARIES += src/libcontroller.a
 src_libcontroller_a_SOURCES = \
 	src/controller/device.c src/controller/device.h \
+	src/controller/doorbell-page.c src/controller/doorbell-page.h \
 	src/controller/generation-lock.c src/controller/generation-lock.h \
 	src/controller/host.c src/controller/host.h \
 	src/controller/io-thread.c src/controller/io-thread.h \

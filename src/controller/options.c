@@ -47,6 +47,22 @@ static int set_ring(const char *value, void *target, struct error **errp)
 	return 0;
 }
 
+static int set_doorbells(const char *value, void *target, struct error **errp)
+{
+	enum nvme_doorbells *doorbells = target;
+
+	if (string_equal(value, "auto"))
+		*doorbells = NVME_DOORBELLS_AUTO;
+	else if (string_equal(value, "trapped"))
+		*doorbells = NVME_DOORBELLS_TRAPPED;
+	else if (string_equal(value, "mapped"))
+		*doorbells = NVME_DOORBELLS_MAPPED;
+	else
+		return error_set(errp, EINVAL, _("--doorbells=%s: use auto, trapped or mapped"),
+				 value);
+	return 0;
+}
+
 /* "1:0-3" */
 static int add_pin(const char *value, void *target, struct error **errp)
 {
@@ -110,6 +126,9 @@ int controller_options_parse(int argc, char **argv, struct options *ret, struct 
 		  add_namespace },
 		{ "queues", 'q', OPTION_NUMBER, N_("N"), N_("I/O queue pairs, 1 to 64 (4)"),
 		  &ret->queues },
+		{ "doorbells", 0, OPTION_CALL, N_("KIND"),
+		  N_("where the guest leaves its doorbells: auto, trapped or mapped (auto)"),
+		  &ret->doorbells, set_doorbells },
 		{ "serial", 0, OPTION_STRING, N_("TEXT"),
 		  N_("serial number (derived from the socket's path)"), &ret->serial },
 		{ "io-threads", 't', OPTION_NUMBER, N_("N"), N_("threads that do I/O, 1 to 16 (1)"),

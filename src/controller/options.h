@@ -13,6 +13,7 @@ struct options {
 	struct namespace_spec *namespaces;
 	unsigned namespace_count;
 	unsigned long queues;
+	enum nvme_doorbells doorbells;
 	const char *serial;
 
 	unsigned long control_fd; /* under a keeper */

@@ -111,9 +111,12 @@ static int parse_controller(struct json_object *arguments, struct nvme_controlle
 	const char *serial = json_string(arguments, "serial", errp);
 	const char *uuid = json_string_or(arguments, "uuid", "");
 	const char *subsystem = json_string_or(arguments, "subsystem", NULL);
+	const char *doorbells = json_string_or(arguments, "doorbells", "auto");
 	uint64_t queues = json_u64_or(arguments, "queues", 0);
 	uint64_t cntlid = json_u64_or(arguments, "cntlid", 0);
 
+	if (string_equal(doorbells, "trapped"))
+		ret->doorbells = NVME_DOORBELLS_TRAPPED;
 	if (!serial)
 		return -EINVAL;
 	if (strlen(serial) >= sizeof(ret->serial))
@@ -168,8 +171,8 @@ void request_add_controller(struct requests *requests, struct control_request *r
 	entry->next = requests->entries;
 	requests->entries = entry;
 	events.opaque = entry;
-	if (!device_new(requests->event, requests->threads, &config, steal_fd(&fds[0]), &events,
-			&err)) {
+	if (!device_new(requests->event, requests->threads, &config, steal_fd(&fds[0]),
+			fd_count > 3 ? steal_fd(&fds[3]) : -1, &events, &err)) {
 		control_request_fail(request, err);
 		remove_entry(entry);
 	}

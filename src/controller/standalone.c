@@ -13,6 +13,7 @@
 #include "block/lock.h"
 #include "block/open.h"
 #include "controller/device.h"
+#include "controller/doorbell-page.h"
 #include "controller/namespaces.h"
 #include "controller/refusal.h"
 #include "vfio-user/listener.h"
@@ -29,6 +30,7 @@ struct standalone {
 	struct standalone_image *images; /* one a namespace */
 
 	struct vfio_user_listener *listener;
+	int doorbell_fd;  /* until the device has it; -1: none */
 	int directory_fd; /* of the socket: its path is out of sight later */
 	char *socket_name;
 	char *socket_path; /* absolute */
@@ -143,7 +145,7 @@ struct standalone *standalone_open(const struct options *options, struct error *
 		return NULL;
 	}
 	standalone->options = options;
-	standalone->directory_fd = -1;
+	standalone->directory_fd = standalone->doorbell_fd = -1;
 	for (i = 0; i < options->namespace_count; i++)
 		standalone->images[i] = (struct standalone_image){ .lock_fd = -1,
 								   .generation_fd = -1,
@@ -151,6 +153,14 @@ struct standalone *standalone_open(const struct options *options, struct error *
 	for (i = 0; i < options->namespace_count; i++)
 		if (open_image(&options->namespaces[i], &standalone->images[i], errp) < 0)
 			goto fail;
+	if (options->doorbells == NVME_DOORBELLS_MAPPED) {
+		standalone->doorbell_fd =
+			fd_sealed_memfd("virtnvme-doorbells", RELAY_DOORBELLS_SIZE);
+		if (standalone->doorbell_fd < 0) {
+			error_set_errno(errp, -standalone->doorbell_fd, "doorbells");
+			goto fail;
+		}
+	}
 	/* Last: who sees the socket may connect. */
 	if (listen_at(standalone, options->socket, errp) < 0)
 		goto fail;
@@ -279,7 +289,8 @@ static int set_serial(const struct standalone *standalone, struct nvme_controlle
 int standalone_start(struct standalone *standalone, sd_event *event, struct io_threads *threads,
 		     struct error **errp)
 {
-	struct device_config config = { .nvme = { .queues = standalone->options->queues } };
+	struct device_config config = { .nvme = { .queues = standalone->options->queues,
+						  .doorbells = standalone->options->doorbells } };
 	const struct device_events events = { .ready = device_ready,
 					      .disconnected = device_disconnected,
 					      .opaque = standalone };
@@ -289,7 +300,8 @@ int standalone_start(struct standalone *standalone, sd_event *event, struct io_t
 	if (ret < 0)
 		return ret;
 	standalone->event = event;
-	standalone->device = device_new(event, threads, &config, -1, &events, errp);
+	standalone->device = device_new(event, threads, &config, -1,
+					steal_fd(&standalone->doorbell_fd), &events, errp);
 	return standalone->device ? 0 : -EINVAL;
 }
 
@@ -314,6 +326,7 @@ void standalone_free(struct standalone *standalone)
 		close(standalone->directory_fd);
 	}
 	vfio_user_listener_free(standalone->listener);
+	cleanup_close(&standalone->doorbell_fd);
 	for (i = 0; i < standalone->options->namespace_count; i++) {
 		fd_close_all(standalone->images[i].fds, standalone->images[i].fd_count);
 		cleanup_close(&standalone->images[i].lock_fd);

@@ -141,6 +141,8 @@ struct json_object *keeper_config_controller(const char *domain_uuid,
 	if (controller->has_subsystem)
 		add_uuid(object, "subsystem", subsystem);
 	json_add_u64(object, "queues", controller->queues ? controller->queues : DEFAULT_QUEUES);
+	json_add_string(object, "doorbells",
+			or_default(metadata_doorbells_name(controller->doorbells), "auto"));
 	for (i = 0; i < controller->disk_count; i++) {
 		struct json_object *namespace;
 

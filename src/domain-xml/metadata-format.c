@@ -141,6 +141,7 @@ static void put_controller(FILE *out, const struct metadata_controller *controll
 	fprintf(out, "  <controller index=\"%u\"", controller->index);
 	put_number(out, "queues", controller->queues);
 	put_number(out, "iothreads", controller->iothreads);
+	put_attribute(out, "doorbells", words_doorbells[controller->doorbells]);
 	if (controller->has_subsystem)
 		fprintf(out, " subsystem=\"%u\"", controller->subsystem);
 	fputs(">\n", out);

@@ -80,9 +80,10 @@ static int parse_controller(xmlNode *node, void *opaque, struct error **errp)
 	};
 	struct metadata *metadata = opaque;
 	struct metadata_controller *controller;
-	unsigned index = 0;
+	unsigned index = 0, doorbells = 0;
 	int r = parse_attributes(
-		node, PARSE_ATTRIBUTES("index", "queues", "iothreads", "subsystem"), errp);
+		node, PARSE_ATTRIBUTES("index", "queues", "iothreads", "doorbells", "subsystem"),
+		errp);
 
 	if (r < 0)
 		return r;
@@ -100,9 +101,11 @@ static int parse_controller(xmlNode *node, void *opaque, struct error **errp)
 		    0 ||
 	    (r = parse_number(node, "iothreads", 1, METADATA_MAX_IOTHREADS, &controller->iothreads,
 			      errp)) < 0 ||
+	    (r = parse_word(node, "doorbells", words_doorbells, &doorbells, errp)) < 0 ||
 	    (r = parse_number(node, "subsystem", 0, METADATA_MAX_CONTROLLERS - 1,
 			      &controller->subsystem, errp)) < 0)
 		return r;
+	controller->doorbells = doorbells;
 	controller->has_subsystem = xml_attribute(node, "subsystem") != NULL;
 	return parse_children(node, rules, controller, errp);
 }

@@ -354,6 +354,7 @@ int metadata_carry_live(struct metadata *wish, const struct metadata *before)
 			new->parked = true;
 			new->queues = old->queues;
 			new->iothreads = old->iothreads;
+			new->doorbells = old->doorbells;
 			new->has_subsystem = old->has_subsystem;
 			new->subsystem = old->subsystem;
 			if (old->serial && !(new->serial = strdup(old->serial)))

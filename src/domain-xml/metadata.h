@@ -56,6 +56,13 @@ enum metadata_discard {
 	METADATA_DISCARD_UNMAP,
 };
 
+enum metadata_doorbells {
+	METADATA_DOORBELLS_DEFAULT,
+	METADATA_DOORBELLS_AUTO,
+	METADATA_DOORBELLS_TRAPPED,
+	METADATA_DOORBELLS_MAPPED,
+};
+
 enum metadata_error_policy {
 	METADATA_ERROR_POLICY_DEFAULT, /* report */
 	METADATA_ERROR_POLICY_REPORT,
@@ -113,9 +120,10 @@ struct metadata_disk {
 };
 
 struct metadata_controller {
-	unsigned index;		     /* X of nvmeXnY; 0 to METADATA_MAX_CONTROLLERS - 1 */
-	unsigned queues;	     /* I/O queue pairs; 0: not given */
-	unsigned iothreads;	     /* 0: not given */
+	unsigned index;	    /* X of nvmeXnY; 0 to METADATA_MAX_CONTROLLERS - 1 */
+	unsigned queues;    /* I/O queue pairs; 0: not given */
+	unsigned iothreads; /* 0: not given */
+	enum metadata_doorbells doorbells;
 	bool has_subsystem;	     /* else it is alone in one of its own */
 	unsigned subsystem;	     /* 0 to METADATA_MAX_CONTROLLERS - 1 */
 	char *serial;		     /* NULL: see identity.h */
@@ -285,5 +293,6 @@ const char *metadata_cache_name(enum metadata_cache cache);
 const char *metadata_io_name(enum metadata_io io);
 const char *metadata_discard_name(enum metadata_discard discard);
 const char *metadata_error_policy_name(enum metadata_error_policy policy);
+const char *metadata_doorbells_name(enum metadata_doorbells doorbells);
 
 #endif

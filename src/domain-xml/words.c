@@ -41,6 +41,14 @@ const char *const words_error_policy[] = {
 	NULL,
 };
 
+const char *const words_doorbells[] = {
+	[METADATA_DOORBELLS_DEFAULT] = "",
+	[METADATA_DOORBELLS_AUTO] = "auto",
+	[METADATA_DOORBELLS_TRAPPED] = "trapped",
+	[METADATA_DOORBELLS_MAPPED] = "mapped",
+	NULL,
+};
+
 const char *const words_state[] = {
 	[METADATA_STATE_NONE] = "",
 	[METADATA_STATE_ATTACHED] = "attached",
@@ -119,6 +127,11 @@ const char *metadata_io_name(enum metadata_io io)
 const char *metadata_discard_name(enum metadata_discard discard)
 {
 	return words_discard[discard];
+}
+
+const char *metadata_doorbells_name(enum metadata_doorbells doorbells)
+{
+	return words_doorbells[doorbells];
 }
 
 const char *metadata_error_policy_name(enum metadata_error_policy policy)

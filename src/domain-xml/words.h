@@ -14,6 +14,7 @@ extern const char *const words_io[];
 extern const char *const words_discard[];
 extern const char *const words_error_policy[];
 extern const char *const words_state[];
+extern const char *const words_doorbells[];
 
 /* The members of <iotune>. */
 struct words_limit {

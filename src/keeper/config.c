@@ -147,6 +147,10 @@ int controller_config_parse(struct json_object *json, struct controller_config *
 	if (parse_number(json, "queues", 1, MAX_QUEUES, &number, errp) < 0)
 		return -EINVAL;
 	config.queues = MAX(number, 1u);
+	config.doorbells = json_string_or(json, "doorbells", "auto");
+	if (!string_equal(config.doorbells, "auto") && !string_equal(config.doorbells, "trapped") &&
+	    !string_equal(config.doorbells, "mapped"))
+		return error_set(errp, EINVAL, _("doorbells can be auto, trapped or mapped"));
 	config.namespaces = json_child(json, "namespaces", json_type_array);
 	*ret = config;
 	return 0;

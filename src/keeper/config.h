@@ -28,6 +28,7 @@ struct controller_config {
 	const char *serial, *uuid;
 	const char *subsystem; /* uuid; NULL: the controller is alone in one of its own */
 	unsigned queues;
+	const char *doorbells;		/* auto, trapped or mapped */
 	struct json_object *namespaces; /* array, or NULL */
 };
 

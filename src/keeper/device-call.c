@@ -234,13 +234,15 @@ void device_start(struct device *device, unsigned flags, device_done done, void 
 	json_add_string(arguments, "uuid", device->config.uuid);
 	json_add_string(arguments, "subsystem", device->config.subsystem);
 	json_add_u64(arguments, "queues", device->config.queues);
+	json_add_string(arguments, "doorbells", device->config.doorbells);
 	json_add_u64(arguments, "cntlid", device->config.index + 1);
 	if (flags & DEVICE_FROZEN)
 		json_add_bool(arguments, "frozen", true);
 	if (flags & DEVICE_POISON)
 		json_add_bool(arguments, "poison", true);
-	call(step, "add-controller", arguments, (const int[]){ device->state_fd, channel, bulk },
-	     3);
+	call(step, "add-controller", arguments,
+	     (const int[]){ device->state_fd, channel, bulk, device->doorbell_fd },
+	     device->doorbell_fd >= 0 ? 4 : 3);
 }
 
 static void on_left(void *opaque, struct json_object *result, const struct error *err)

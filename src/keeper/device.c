@@ -6,8 +6,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/i18n.h"
 #include "base/log.h"
+#include "base/relay-frame.h"
 #include "keeper/carry.h"
 #include "keeper/device-internal.h"
 
@@ -137,7 +139,7 @@ struct device *device_new(const struct device_options *options, struct json_obje
 	}
 	device->supervisor = options->supervisor;
 	device->json = json_object_get(json);
-	device->state_fd = -1;
+	device->state_fd = device->doorbell_fd = -1;
 	if (controller_config_parse(json, &device->config, errp) < 0)
 		goto fail;
 	count = device->config.namespaces ? json_object_array_length(device->config.namespaces) : 0;
@@ -150,6 +152,14 @@ struct device *device_new(const struct device_options *options, struct json_obje
 	if (device->state_fd < 0) {
 		error_set_errno(errp, errno, _("cannot create the state file"));
 		goto fail;
+	}
+	if (string_equal(device->config.doorbells, "mapped")) {
+		device->doorbell_fd = fd_sealed_memfd("virtnvme-doorbells", RELAY_DOORBELLS_SIZE);
+		if (device->doorbell_fd < 0) {
+			error_set_errno(errp, -device->doorbell_fd,
+					_("cannot create the state file"));
+			goto fail;
+		}
 	}
 	device->relay = relay_new(options->event, device->config.index, &relay_ops, device);
 	if (!device->relay) {
@@ -182,6 +192,7 @@ struct json_object *device_save(const struct device *device)
 
 	json_add(json, "config", json_object_get(device->json));
 	carry_fd(json, "state", device->state_fd);
+	carry_fd(json, "doorbells", device->doorbell_fd);
 	json_add(json, "listener", listener_save(device->listener));
 	json_add(json, "relay", relay_save(device->relay));
 	for (ns = device->namespaces; ns; ns = ns->next)
@@ -222,6 +233,7 @@ struct device *device_load(const struct device_options *options, struct json_obj
 	device->supervisor = options->supervisor;
 	device->json = json_object_get(json_child(json, "config", json_type_object));
 	device->state_fd = carried_fd(json, "state");
+	device->doorbell_fd = carried_fd(json, "doorbells");
 	r = controller_config_parse(device->json, &device->config, errp);
 	for (i = 0; r == 0 && list && i < json_object_array_length(list); i++)
 		r = load_namespace(device, json_object_array_get_idx(list, i), errp);
@@ -254,8 +266,8 @@ void device_free(struct device *device)
 		device->namespaces = ns->next;
 		free_namespace(ns);
 	}
-	if (device->state_fd >= 0)
-		close(device->state_fd);
+	cleanup_close(&device->state_fd);
+	cleanup_close(&device->doorbell_fd);
 	json_object_put(device->json);
 	free(device);
 }

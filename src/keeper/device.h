@@ -29,6 +29,7 @@ struct device {
 	struct listener *listener;
 	struct relay *relay;
 	int state_fd;
+	int doorbell_fd;      /* the registers that QEMU maps; -1: it maps none */
 	uint64_t state_bytes; /* so much of the file travels; the rest is of this host */
 	bool removing;	      /* the relay's end is our own doing */
 };

@@ -8,6 +8,7 @@
 
 #include "base/i18n.h"
 #include "base/log.h"
+#include "base/relay-frame.h"
 
 void hand_over_forget_arrivals(struct hand_over *hand_over)
 {
@@ -166,6 +167,9 @@ static int judge_device(struct hand_over *hand_over, struct json_object *json, c
 		return error_set(errp, EINVAL,
 				 _("controller %llu has another number of queues here"),
 				 (unsigned long long)index);
+	if (!string_equal(json_string_or(json, "doorbells", "auto"), device->config.doorbells))
+		return error_set(errp, EINVAL, _("controller %llu has other doorbells here"),
+				 (unsigned long long)index);
 	if (judge_text(device, json, "serial", device->config.serial, errp) < 0 ||
 	    judge_text(device, json, "uuid", device->config.uuid, errp) < 0 ||
 	    judge_text(device, json, "subsystem", device->config.subsystem, errp) < 0 ||
@@ -250,7 +254,8 @@ static void drop_page_cache(const struct device *device)
 			posix_fadvise(ns->image.lock_fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
-/* What is behind the state that came is of this host, and begins anew with zeroes. */
+/* What is behind the state that came is of this host, and begins anew with zeroes; so do the mapped
+ * doorbells, of which the state knows what they were. */
 static int write_state(const struct hand_over_arrival *arrival)
 {
 	const struct device *device = arrival->device;
@@ -260,6 +265,10 @@ static int write_state(const struct hand_over_arrival *arrival)
 	if (fstat(device->state_fd, &st) < 0 ||
 	    fallocate(device->state_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st.st_size) <
 		    0)
+		return -errno;
+	if (device->doorbell_fd >= 0 &&
+	    fallocate(device->doorbell_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+		      RELAY_DOORBELLS_SIZE) < 0)
 		return -errno;
 	if ((uint64_t)st.st_size < device->state_bytes)
 		return -EINVAL;

@@ -252,6 +252,7 @@ static struct json_object *describe(const struct device *device, const struct pc
 	json_add_string(json, "uuid", device->config.uuid ? device->config.uuid : "");
 	json_add_string(json, "subsystem", device->config.subsystem);
 	json_add_u64(json, "queues", device->config.queues);
+	json_add_string(json, "doorbells", device->config.doorbells);
 	for (ns = device->namespaces; ns; ns = ns->next)
 		json_object_array_add(list, describe_namespace(ns));
 	json_add(json, "namespaces", list);

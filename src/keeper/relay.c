@@ -90,10 +90,9 @@ static int make_bulk(struct relay *relay)
 {
 	void *map;
 
-	relay->bulk_fd = memfd_create("virtnvme-bulk", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (relay->bulk_fd < 0 || ftruncate(relay->bulk_fd, BULK_SIZE) < 0 ||
-	    fcntl(relay->bulk_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return -errno;
+	relay->bulk_fd = fd_sealed_memfd("virtnvme-bulk", BULK_SIZE);
+	if (relay->bulk_fd < 0)
+		return relay->bulk_fd;
 	map = mmap(NULL, BULK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, relay->bulk_fd, 0);
 	if (map == MAP_FAILED)
 		return -errno;

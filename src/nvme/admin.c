@@ -44,8 +44,10 @@ nvme_status nvme_admin_parse(struct nvme_request *request)
 	return NVME_INVALID_OPCODE | NVME_DNR;
 }
 
-void nvme_admin_effects(uint32_t *effects)
+void nvme_admin_effects(const struct nvme_controller *ctrl, uint32_t *effects)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		effects[commands[i].opcode] = commands[i].effects;
+	if (!nvme_doorbell_has_config(ctrl))
+		effects[NVME_ADMIN_DOORBELL_BUFFER] = 0;
 }

@@ -4,6 +4,8 @@
 
 #include "nvme/request.h"
 
+struct nvme_controller;
+
 /** nvme_admin_parse() - judge an admin command, set request->execute. Return: 0 or the status it
  * ends with. */
 nvme_status nvme_admin_parse(struct nvme_request *request);
@@ -13,7 +15,7 @@ void nvme_admin_go_on(struct nvme_request *request, unsigned index,
 		      void (*step)(struct nvme_request *request));
 
 /** nvme_admin_effects() - by opcode, for the log page */
-void nvme_admin_effects(uint32_t *effects);
+void nvme_admin_effects(const struct nvme_controller *ctrl, uint32_t *effects);
 
 /*
  * The queue commands (admin-queues.c). Worker 0 judges them and writes the definition, the queue's

@@ -6,6 +6,7 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "nvme/controller-private.h"
+#include "nvme/doorbell.h"
 #include "nvme/format.h"
 #include "nvme/fused.h"
 #include "nvme/interrupt.h"
@@ -119,6 +120,7 @@ static void adopt(struct nvme_controller *ctrl)
 	struct nvme_state_registers *registers = &ctrl->state->registers;
 	bool enabled, ready;
 
+	nvme_doorbell_adopt(ctrl);
 	ctrl->epoch = 1;
 	ctrl->unfenced = ctrl->fence_due = true;
 	/* Nothing was under way any more, and the guest may have seen that it is over. */
@@ -232,6 +234,7 @@ static void start(struct nvme_controller *ctrl)
 		.position = 1u << NVME_POSITION_PHASE,
 		.interrupts = true,
 	};
+	nvme_doorbell_start(ctrl);
 	ctrl->epoch++;
 	ctrl->phase = NVME_RUNNING;
 	/* Before the first command can be fetched. */

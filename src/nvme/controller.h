@@ -19,7 +19,20 @@
 struct nvme_controller;
 struct nvme_worker;
 
+/* Where the guest leaves its doorbells; see doorbell.h. */
+enum nvme_doorbells {
+	NVME_DOORBELLS_AUTO, /* in its own memory if it knows how, else in the registers */
+	NVME_DOORBELLS_TRAPPED,
+	NVME_DOORBELLS_MAPPED,
+};
+
 struct nvme_controller_config {
+	enum nvme_doorbells doorbells;
+	/* Mapped: the registers' page, which the client writes; and whether it is new, so that the state
+	 * knows better. */
+	uint32_t *doorbell_page;
+	bool doorbell_page_is_new;
+
 	char serial[21];  /* 1 to 20 printable ASCII characters */
 	char subnqn[224]; /* empty: derived from the subsystem's uuid */
 	uint8_t uuid[16]; /* of this controller */
@@ -282,6 +295,9 @@ void nvme_worker_disarm(struct nvme_worker *worker);
 /** nvme_worker_watches() - does the guest leave its doorbells where a poll sees them, or are all brought
  * by the control thread with a kick? */
 bool nvme_worker_watches(const struct nvme_worker *worker);
+
+/** nvme_worker_looks() - nobody tells of a doorbell: asleep, it must look again and again */
+bool nvme_worker_looks(const struct nvme_worker *worker);
 
 /** nvme_worker_in_flight() - commands fetched and not completed */
 unsigned nvme_worker_in_flight(const struct nvme_worker *worker);

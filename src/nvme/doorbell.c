@@ -26,6 +26,11 @@ static bool judge(struct nvme_controller *ctrl, unsigned index, uint32_t value, 
 	return false;
 }
 
+bool nvme_doorbell_has_config(const struct nvme_controller *ctrl)
+{
+	return ctrl->config.doorbells == NVME_DOORBELLS_AUTO;
+}
+
 static bool has_shadow(const struct nvme_controller *ctrl, unsigned id)
 {
 	return id && LOAD_ACQUIRE(ctrl->state->shadow.doorbells);
@@ -60,13 +65,23 @@ static void write_head(struct nvme_controller *ctrl, unsigned id, uint32_t value
 		nvme_interrupt_update_intx(ctrl);
 }
 
+/* By a client that does not map the page, as another that does would leave it there. */
+static void write_mapped(struct nvme_controller *ctrl, unsigned index, uint32_t value)
+{
+	STORE_RELEASE(ctrl->config.doorbell_page[index], value);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	kick(ctrl, index & 1 ? index / 2 : READ_ONCE(ctrl->state->sqs[index / 2].cqid));
+}
+
 void nvme_doorbell_write(struct nvme_controller *ctrl, unsigned index, uint32_t value)
 {
 	unsigned id = index / 2;
 
 	if (ctrl->phase != NVME_RUNNING)
 		return;
-	if (id >= NVME_MAX_QUEUES)
+	if (id < NVME_MAX_QUEUES && ctrl->config.doorbell_page)
+		write_mapped(ctrl, index, value);
+	else if (id >= NVME_MAX_QUEUES)
 		judge(ctrl, index, value, 0);
 	else if (index & 1)
 		write_head(ctrl, id, value);
@@ -139,6 +154,8 @@ static void keep_behind(struct nvme_worker *worker, unsigned index, uint32_t val
 {
 	uint32_t passed = value >= *stored ? value - *stored : value + entries - *stored;
 
+	if (worker->ctrl->config.doorbell_page)
+		return;
 	if (*stored >= entries || passed >= entries / 2)
 		put_behind(worker, index, value, entries, stored);
 }
@@ -173,18 +190,19 @@ static void sample_head(struct nvme_cq *cq, uint32_t value)
 
 void nvme_doorbell_sample(struct nvme_worker *worker)
 {
-	const uint32_t *shadow = shadow_of(worker);
+	const uint32_t *page = worker->ctrl->config.doorbell_page;
+	const uint32_t *shadow = page ? page : shadow_of(worker);
 
 	for (unsigned i = 0; shadow && i < worker->sq_count; i++) {
 		struct nvme_sq *sq = worker->sqs[i];
 
-		if (sq->id)
+		if (sq->id || page)
 			sample_tail(sq, LOAD_ACQUIRE(shadow[sq->id * 2]));
 	}
 	for (unsigned i = 0; shadow && i < worker->cq_count; i++) {
 		struct nvme_cq *cq = worker->cqs[i];
 
-		if (cq->id)
+		if (cq->id || page)
 			sample_head(cq, LOAD_ACQUIRE(shadow[cq->id * 2 + 1]));
 	}
 }
@@ -264,7 +282,25 @@ nvme_status nvme_doorbell_clear(struct nvme_controller *ctrl, unsigned index)
 {
 	uint64_t doorbells = ctrl->state->shadow.doorbells;
 
+	if (ctrl->config.doorbell_page)
+		STORE_RELEASE(ctrl->config.doorbell_page[index], 0);
 	return doorbells ? set_entry(ctrl, doorbells, index, 0) : 0;
+}
+
+void nvme_doorbell_start(struct nvme_controller *ctrl)
+{
+	for (unsigned index = 0; ctrl->config.doorbell_page && index < 2 * NVME_MAX_QUEUES; index++)
+		STORE_RELEASE(ctrl->config.doorbell_page[index], 0);
+}
+
+void nvme_doorbell_adopt(struct nvme_controller *ctrl)
+{
+	uint32_t *page = ctrl->config.doorbell_page;
+
+	for (unsigned id = 0; ctrl->config.doorbell_page_is_new && id < NVME_MAX_QUEUES; id++) {
+		STORE_RELEASE(page[id * 2], ctrl->state->sqs[id].tail);
+		STORE_RELEASE(page[id * 2 + 1], ctrl->state->cqs[id].head);
+	}
 }
 
 static nvme_status judge_config(struct nvme_request *request)
@@ -306,8 +342,10 @@ static nvme_status take_over_queues(struct nvme_request *request)
 void nvme_doorbell_config(struct nvme_request *request)
 {
 	struct nvme_state_shadow *shadow = &request->worker->ctrl->state->shadow;
-	nvme_status status = judge_config(request);
+	nvme_status status = NVME_INVALID_OPCODE | NVME_DNR;
 
+	if (nvme_doorbell_has_config(request->worker->ctrl))
+		status = judge_config(request);
 	if (!status)
 		status = take_over_queues(request);
 	if (!status) {

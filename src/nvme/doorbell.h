@@ -7,7 +7,7 @@
 /*
  * Theory of operation
  *
- * The only place that knows where a queue's tail or head comes from. There are two ways.
+ * The only place that knows where a queue's tail or head comes from. There are three ways.
  *
  * Trapped: the guest writes a register, the control thread checks the value and stores it in the
  * state, and kicks the worker. The worker reads what is stored, so a doorbell costs it no system
@@ -20,6 +20,13 @@
  * controller finds them. A trapped write is a kick then and its value of no interest, as the guest
  * has stored it before. While the worker is awake it keeps the event indexes
  * behind the guest, which passes them never. The admin queue has no shadow: no driver keeps one.
+ *
+ * Mapped: the client has mapped the page of the registers, and nothing is told of a store there. The
+ * worker samples it at each poll as it does with shadow doorbells, the admin queue's too, and while
+ * there are queues it sleeps for a bounded time only (nvme_worker_looks()). There are no shadow
+ * doorbells then, for there is nothing that they would spare. The page outlives the process and is
+ * what counts: a write that a client sends all the same goes there first. But it does not travel:
+ * where the state has come from elsewhere, and the page is new, it is made to say what the state does.
  *
  * Not losing a doorbell. Store then kick on one side, and arm then look again on the other, are each
  * separated by a full fence, so that not both can miss the other's (Dekker). With shadow doorbells
@@ -65,10 +72,19 @@ void nvme_doorbell_arm(struct nvme_worker *worker);
 /** nvme_doorbell_disarm() - the worker is awake again, and has posted nothing yet */
 void nvme_doorbell_disarm(struct nvme_worker *worker);
 
+/** nvme_doorbell_start() - the controller is being enabled: mapped registers are 0 */
+void nvme_doorbell_start(struct nvme_controller *ctrl);
+
+/** nvme_doorbell_adopt() - a predecessor's state; the mapped registers may be new */
+void nvme_doorbell_adopt(struct nvme_controller *ctrl);
+
+/** nvme_doorbell_has_config() - is Doorbell Buffer Config offered? */
+bool nvme_doorbell_has_config(const struct nvme_controller *ctrl);
+
 /** nvme_doorbell_config() - Doorbell Buffer Config, the admin command */
 void nvme_doorbell_config(struct nvme_request *request);
 
-/** nvme_doorbell_clear() - a queue is being created: its shadow doorbell is an older one's; worker
+/** nvme_doorbell_clear() - a queue is being created: its shadow or mapped doorbell is an older one's; worker
  * 0. 0 or the status. */
 nvme_status nvme_doorbell_clear(struct nvme_controller *ctrl, unsigned index);
 

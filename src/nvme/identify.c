@@ -7,6 +7,7 @@
 #include "nvme/ana.h"
 #include "nvme/controller-private.h"
 #include "nvme/copy.h"
+#include "nvme/doorbell.h"
 #include "nvme/format.h"
 #include "nvme/reservation.h"
 #include "nvme/subsystem.h"
@@ -59,7 +60,9 @@ static void identify_controller(struct nvme_controller *ctrl, struct nvme_identi
 	id->oaes = NVME_OAES_NAMESPACE;
 	id->ctratt = NVME_CTRATT_HOST_ID;
 	id->cntrltype = NVME_CNTRLTYPE_IO;
-	id->oacs = NVME_OACS_DOORBELL_BUFFER | NVME_OACS_FORMAT;
+	id->oacs = NVME_OACS_FORMAT;
+	if (nvme_doorbell_has_config(ctrl))
+		id->oacs |= NVME_OACS_DOORBELL_BUFFER;
 	id->fna = NVME_FNA_NOT_ALL;
 	id->acl = 3;
 	id->aerl = NVME_MAX_ASYNC_EVENTS - 1;

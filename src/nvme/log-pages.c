@@ -161,7 +161,7 @@ static void supported_page(const struct nvme_controller *ctrl, uint32_t *page)
 
 static void effects_page(struct nvme_controller *ctrl, struct nvme_effects_log *effects)
 {
-	nvme_admin_effects(effects->admin);
+	nvme_admin_effects(ctrl, effects->admin);
 	nvme_io_effects(ctrl, effects->io);
 }
 

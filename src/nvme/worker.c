@@ -308,7 +308,14 @@ void nvme_worker_disarm(struct nvme_worker *worker)
 
 bool nvme_worker_watches(const struct nvme_worker *worker)
 {
-	return LOAD_ACQUIRE(worker->ctrl->state->shadow.doorbells);
+	return worker->ctrl->config.doorbell_page ||
+	       LOAD_ACQUIRE(worker->ctrl->state->shadow.doorbells);
+}
+
+bool nvme_worker_looks(const struct nvme_worker *worker)
+{
+	return worker->ctrl->config.doorbell_page && worker->sq_count &&
+	       !nvme_controller_rests(worker->ctrl);
 }
 
 unsigned nvme_worker_in_flight(const struct nvme_worker *worker)
@@ -348,6 +355,8 @@ void nvme_worker_freeze(struct nvme_host_call *call)
 {
 	struct nvme_worker *worker = container_of(call, struct nvme_worker, freeze_call);
 
+	/* A guest that travels leaves a mapped page behind. */
+	nvme_doorbell_sample(worker);
 	worker->freezing = true;
 	report_when_frozen(worker);
 }

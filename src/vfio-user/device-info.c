@@ -64,7 +64,8 @@ static size_t put_sparse_areas(const struct vfio_user_region *region, void *buf)
 
 /*
  * The capability and the descriptor are sent only to who has room for the capability: QEMU asks
- * once with the bare structure, then again with the argsz it was told.
+ * once with the bare structure, then again with the argsz it was told. It wants to know already then
+ * where the capability would be.
  */
 int vfio_user_handle_get_region_info(struct vfio_user_server *server,
 				     struct vfio_user_message *message,
@@ -89,8 +90,7 @@ int vfio_user_handle_get_region_info(struct vfio_user_server *server,
 	if (mappable && region->area_count) {
 		info->flags |= VFIO_REGION_INFO_FLAG_CAPS;
 		size += put_sparse_areas(region, info + 1);
-		if (room >= size)
-			info->cap_offset = sizeof(*info);
+		info->cap_offset = sizeof(*info);
 	}
 	info->argsz = size;
 	reply->data = info;

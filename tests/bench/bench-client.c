@@ -29,6 +29,7 @@ static const char *const doorbell_names[] = {
 	[DRIVER_DOORBELLS_AUTO] = "auto",
 	[DRIVER_DOORBELLS_SHADOW] = "shadow",
 	[DRIVER_DOORBELLS_TRAPPED] = "trapped",
+	[DRIVER_DOORBELLS_MAPPED] = "mapped",
 };
 
 static int find_name(const char *const *names, size_t count, const char *name, struct error **errp)
@@ -57,7 +58,7 @@ static int parse(int argc, char **argv, struct arguments *ret, struct error **er
 		{ "depth", 0, OPTION_NUMBER, "N", "commands in flight, of each queue (1)",
 		  &ret->depth },
 		{ "queues", 0, OPTION_NUMBER, "N", "queue pairs (1)", &ret->queues },
-		{ "doorbells", 0, OPTION_STRING, "KIND", "auto, shadow or trapped (auto)",
+		{ "doorbells", 0, OPTION_STRING, "KIND", "auto, shadow, trapped or mapped (auto)",
 		  &ret->doorbells },
 		{ "interrupts", 0, OPTION_FLAG, NULL, "sleep until an interrupt instead of polling",
 		  &ret->interrupts },

@@ -190,6 +190,39 @@ void client_doorbell(struct client *client, uint64_t offset, uint32_t value)
 	}
 }
 
+int client_map_doorbells(struct client *client, struct error **errp)
+{
+	struct {
+		struct vfio_user_header header;
+		struct vfio_region_info info;
+		struct vfio_region_info_cap_sparse_mmap cap;
+		struct vfio_region_sparse_mmap_area area;
+	} message = {
+		.header = { .id = ++client->next_id,
+			    .command = VFIO_USER_DEVICE_GET_REGION_INFO,
+			    .size = sizeof(message.header) + sizeof(message.info),
+			    .flags = VFIO_USER_FLAG_COMMAND },
+		.info = { .argsz = sizeof(message) - sizeof(message.header),
+			  .index = VFIO_PCI_BAR0_REGION_INDEX },
+	};
+	struct iovec iov = { &message, message.header.size };
+	size_t fd_count = 0;
+	ssize_t n = fd_send(client->sock, &iov, 1, NULL, 0, 0);
+	int fd = -1;
+
+	iov.iov_len = sizeof(message);
+	if (n > 0)
+		n = fd_receive(client->sock, &iov, 1, &fd, 1, &fd_count, 0);
+	if (n != sizeof(message) || fd_count != 1)
+		return error_set(errp, ENOTSUP, "the controller's doorbells cannot be mapped");
+	client->doorbells = mmap(NULL, message.area.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+				 message.info.offset + message.area.offset);
+	close(fd);
+	if (client->doorbells == MAP_FAILED)
+		return error_set_errno(errp, errno, "cannot map the doorbells");
+	return 0;
+}
+
 int client_set_vectors(struct client *client, int eventfd, unsigned count, struct error **errp)
 {
 	int fds[VFIO_USER_MAX_FDS];

@@ -14,6 +14,7 @@ struct client {
 	void *memory; /* the guest's */
 	uint64_t base, size;
 	uint64_t system_calls; /* made for doorbells */
+	uint32_t *doorbells;   /* of BAR 0, mapped; NULL: not */
 };
 
 #define CLIENT_BASE (1 * MiB) /* where guest memory begins: so that 0 is no address */
@@ -32,6 +33,9 @@ int client_write(struct client *client, unsigned region, uint64_t offset, unsign
 /** client_doorbell() - a posted write of a register in BAR 0, as QEMU forwards it: one system call
  */
 void client_doorbell(struct client *client, uint64_t offset, uint32_t value);
+
+/** client_map_doorbells() - of a controller with --doorbells=mapped */
+int client_map_doorbells(struct client *client, struct error **errp);
 
 /** client_set_vectors() - the same eventfd for the MSI-X vectors 0 to @count - 1 */
 int client_set_vectors(struct client *client, int eventfd, unsigned count, struct error **errp);

@@ -70,7 +70,9 @@ static int queue_init(struct driver *driver, struct driver_queue *queue, unsigne
 	queue->cq = driver_alloc(driver, entries * sizeof(*queue->cq), errp);
 	if (!queue->sq || !queue->cq)
 		return -ENOMEM;
-	if (driver->shadow && id) {
+	if (driver->client.doorbells) {
+		queue->shadow = driver->client.doorbells + id * 2;
+	} else if (driver->shadow && id) {
 		queue->shadow = driver->shadow + id * 2;
 		queue->event = driver->event + id * 2;
 	}
@@ -182,7 +184,7 @@ static int identify(struct driver *driver, uint32_t nsid, enum driver_doorbells 
 	if (ret < 0)
 		return ret;
 	driver->max_transfer = ctrl->mdts ? NVME_PAGE_SIZE << ctrl->mdts : 2 * MiB;
-	if (doorbells != DRIVER_DOORBELLS_TRAPPED && (ctrl->oacs & OACS_DOORBELLS)) {
+	if (doorbells < DRIVER_DOORBELLS_TRAPPED && (ctrl->oacs & OACS_DOORBELLS)) {
 		driver->shadow = driver_alloc(driver, NVME_PAGE_SIZE, errp);
 		driver->event = driver_alloc(driver, NVME_PAGE_SIZE, errp);
 		if (!driver->shadow || !driver->event)
@@ -271,6 +273,8 @@ int driver_open(struct driver *driver, const struct driver_options *options, str
 	driver->interrupt = eventfd(0, EFD_CLOEXEC);
 	if (driver->interrupt < 0)
 		ret = error_set_errno(errp, errno, "cannot make an eventfd");
+	if (ret == 0 && options->doorbells == DRIVER_DOORBELLS_MAPPED)
+		ret = client_map_doorbells(&driver->client, errp);
 	if (ret == 0)
 		ret = enable_msix(driver, errp);
 	if (ret == 0)

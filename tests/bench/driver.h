@@ -24,8 +24,8 @@ struct driver_queue {
 	unsigned id;
 	uint16_t tail, head, old_tail, old_head;
 	uint32_t phase;
-	uint32_t *shadow;	  /* [0] the tail, [1] the head; NULL: without */
-	volatile uint32_t *event; /* the same for the event indexes */
+	uint32_t *shadow;	  /* [0] the tail, [1] the head, or mapped; NULL: without */
+	volatile uint32_t *event; /* the same for the event indexes; NULL: mapped */
 };
 
 #define DRIVER_MAX_QUEUES 64
@@ -48,6 +48,7 @@ enum driver_doorbells {
 	DRIVER_DOORBELLS_AUTO,
 	DRIVER_DOORBELLS_SHADOW,
 	DRIVER_DOORBELLS_TRAPPED,
+	DRIVER_DOORBELLS_MAPPED,
 };
 
 struct driver_options {
@@ -114,6 +115,8 @@ static inline void driver_ring(struct driver *driver, struct driver_queue *queue
 	if (queue->shadow) {
 		STORE_RELEASE(queue->shadow[0], queue->tail);
 		STORE_RELEASE(queue->shadow[1], queue->head);
+		tail = tail && queue->event;
+		head = head && queue->event;
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		tail = tail && driver_must_tell(queue->event[0], queue->tail, queue->old_tail);
 		head = head && driver_must_tell(queue->event[1], queue->head, queue->old_head);

@@ -514,6 +514,26 @@ def test_pins_outlive_the_controller(installed):
     installed.stop()
 
 
+def test_mapped_doorbells_outlive_the_controller(installed):
+    """What the guest stored while nobody was there counts."""
+    installed.stop()
+    installed.config['controllers'][0]['doorbells'] = 'mapped'
+    installed.start()
+    client, driver = drive(installed)
+    driver.map_doorbells()
+    for number in range(4):
+        before = status(installed)
+        if number == 2:
+            upgrade(installed)
+        else:
+            os.kill(before['pid'], signal.SIGKILL)
+        driver.write(16, bytes([number]) * 4096)
+        assert driver.read(16, 4096) == bytes([number]) * 4096
+        until(lambda: status(installed)['generation'] > before['generation'])    # pylint: disable=cell-var-from-loop
+    client.close()
+    installed.stop()
+
+
 def test_an_upgrade_keeps_everything(installed):
     """Locks, sockets nobody has connected to, half a message, half a line, disks that come and go."""
     other = Keeper(installed.folder, '8f6b0d3e-0000-4000-8000-000000000002')

@@ -102,3 +102,45 @@ def test_memory_without_a_descriptor_is_refused(start_controller, connect):
     assert failed.value.status == nvme.INVALID_FIELD
     driver.write(0, b'x' * 4096)
     assert driver.read(0, 4096) == b'x' * 4096
+
+
+@pytest.mark.parametrize('threads', [1, 2])
+def test_io_by_mapped_doorbells(start_controller, connect, threads):
+    driver = connect(start_controller('--namespace', 'memory:1M', '--doorbells=mapped', '--io-threads=%d' % threads), enable=False)
+    driver.map_doorbells()
+    random.seed(2)
+    for _ in range(2):
+        driver.enable()
+        for qid in (1, 2):
+            driver.create_queue(qid)
+        for i in range(100):
+            time.sleep(random.choice((0, 0, 0.00002, 0.0001, 0.002)))
+            driver.write(8 * (i % 200), bytes([i]) * 4096, qid=1 + i % 2)
+            assert driver.read(8 * (i % 200), 4096, qid=2 - i % 2) == bytes([i]) * 4096
+            driver.next_page -= 2 * 4096
+        driver.disable()
+        driver.page[2] = driver.page[0] = 7     # of a driver that was there before
+    assert not driver.trapped
+
+
+def test_nobody_looks_without_queues(start_controller, connect):
+    controller = start_controller('--namespace', 'memory:1M', '--doorbells=mapped')
+    driver = connect(controller, enable=False)
+    driver.map_doorbells()
+    driver.enable()
+    driver.disable()
+    time.sleep(0.5)
+    before = switches(controller.process.pid)
+    time.sleep(1)
+    assert switches(controller.process.pid) == before
+
+
+def test_trapped_doorbells(start_controller, connect):
+    driver = connect(start_controller('--namespace', 'memory:1M', '--doorbells=trapped'))
+    assert driver.client.region_info(0)['fd'] is None
+    assert not struct.unpack_from('<H', driver.identify(1), 256)[0] & 0x100
+    with pytest.raises(nvme.Failed) as failed:
+        driver.shadow_doorbells()
+    assert failed.value.status == nvme.INVALID_OPCODE
+    driver.write(0, b'x' * 4096)
+    assert driver.read(0, 4096) == b'x' * 4096

@@ -285,6 +285,29 @@ def test_state_goes_along(sides):
         sides(3).start()
 
 
+def test_mapped_doorbells_do_not_go_along(sides):
+    """The page at the other side is new, and says what the state does."""
+    kwargs = {'controller': {'doorbells': 'mapped'}}
+    source = sides(1, **kwargs).start().guest()
+    source.driver.map_doorbells()
+    trapped = source.driver.trapped
+    for number in range(5):
+        source.driver.write(number, b'a' * 512)
+    parts = source.save()
+    target = incoming(sides, **kwargs)
+    move(source, target)
+    target.driver.map_doorbells()
+    target.load(parts)
+    until(lambda: 'is back, after' in target.log())
+    target.client.enable_vectors(target.driver.vectors)
+    target.monitor.event('MIGRATION', status='completed')
+    target.goes_on()
+    assert target.driver.read(4, 512) == b'a' * 512
+    assert target.driver.trapped == trapped
+    # No completion of what the guest never submitted.
+    assert not target.driver.queues[1].done
+
+
 def test_a_size_goes_along(sides):
     """An image that was resized when the migration began; and one that was to be, which had not been."""
     source = sides(1).start().guest()
@@ -621,7 +644,7 @@ def test_refused_with_the_interrupt_line_raised(sides):
 @pytest.mark.parametrize('what, match', [
     ('damaged', 'part 0 .* damaged'), ('version', 'same version'), ('serial', 'serial is "VN0000" in the state and "VN0001" here'),
     ('uuid', 'uuid is'), ('nsid', 'no namespace 1 here'), ('image', 'is it the same image'), ('controllers', '1 NVMe controllers'),
-    ('block size', 'another one here'), ('queues', 'number of queues'), ('locked', 'a.raw')])
+    ('block size', 'another one here'), ('queues', 'number of queues'), ('doorbells', 'other doorbells'), ('locked', 'a.raw')])
 def test_refused_at_the_target(sides, what, match):
     source = sides(1).start().guest()
     source.driver.write(0, b'before..' * 64)
@@ -641,6 +664,8 @@ def test_refused_at_the_target(sides, what, match):
         controller['uuid'] = '8f6b0d3e-0000-4000-8000-00000000ffff'
     elif what == 'queues':
         controller['queues'] = 5
+    elif what == 'doorbells':
+        controller['doorbells'] = 'mapped'
     elif what == 'image':
         disk['path'] = source.keeper.path('small.raw')
         with open(disk['path'], 'wb') as image:

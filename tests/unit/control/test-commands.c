@@ -74,8 +74,8 @@ static void bounds_descriptors(void **state)
 {
 	const char *arguments = "{\"index\":0,\"serial\":\"S\",\"queues\":1}";
 
-	assert_int_equal(check(CONTROL_CONTROLLER, "add-controller", arguments, 3), 0);
-	assert_int_equal(check(CONTROL_CONTROLLER, "add-controller", arguments, 4), -EINVAL);
+	assert_int_equal(check(CONTROL_CONTROLLER, "add-controller", arguments, 4), 0);
+	assert_int_equal(check(CONTROL_CONTROLLER, "add-controller", arguments, 5), -EINVAL);
 	assert_int_equal(check(CONTROL_KEEPER, "status", NULL, 1), -EINVAL);
 }
 

@@ -20,6 +20,7 @@ struct nvme_controller {
 	unsigned doorbell, seen, polls; /* of thread 0; atomic */
 	bool busy;			/* every poll finds work */
 	int64_t wait_ns;		/* it wants to be woken up after that time; 0: not */
+	bool looks;			/* nobody kicks it */
 	bool fail_on_1;			/* thread 1 gets no worker */
 	bool wont_sleep;		/* arming finds work, which a poll does not */
 	void (*in_poll)(struct nvme_worker *worker);
@@ -75,6 +76,11 @@ void nvme_worker_disarm(struct nvme_worker *worker)
 bool nvme_worker_watches(const struct nvme_worker *worker)
 {
 	return true;
+}
+
+bool nvme_worker_looks(const struct nvme_worker *worker)
+{
+	return READ_ONCE(worker->ctrl->looks);
 }
 
 int64_t nvme_worker_wait(const struct nvme_worker *worker)
@@ -240,6 +246,18 @@ static void wakes_up_when_an_interrupt_is_due(void **state)
 	polls = READ_ONCE(ctrl->polls);
 	while (READ_ONCE(ctrl->polls) < polls + 20)
 		let_it_sleep();
+}
+
+static void looks_again_where_nobody_kicks(void **state)
+{
+	WRITE_ONCE(ctrl->looks, true);
+	ring_doorbell();
+	wait_seen();
+	for (unsigned i = 0; i < 20; i++) {
+		let_it_sleep();
+		__atomic_add_fetch(&ctrl->doorbell, 1, __ATOMIC_SEQ_CST);
+		wait_seen();
+	}
 }
 
 static unsigned order[64];
@@ -590,6 +608,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(held_kicks_come_in_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_late_kick_is_not_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(wakes_up_when_an_interrupt_is_due, setup, teardown),
+		cmocka_unit_test_setup_teardown(looks_again_where_nobody_kicks, setup, teardown),
 		cmocka_unit_test_setup_teardown(calls_run_in_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_late_call_is_not_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_polls_in_a_pause, setup, teardown),

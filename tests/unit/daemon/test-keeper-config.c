@@ -23,7 +23,8 @@ static struct metadata *parse(const char *controllers)
 static void turns_metadata_into_a_configuration(void **state)
 {
 	_cleanup_metadata_ struct metadata *metadata =
-		parse("<nvme:controller index='1' queues='2'><nvme:serial>S1</nvme:serial>"
+		parse("<nvme:controller index='1' queues='2' "
+		      "doorbells='trapped'><nvme:serial>S1</nvme:serial>"
 		      "<nvme:disk type='file'>"
 		      "<nvme:driver name='virtnvme' type='raw' cache='writeback' io='threads' "
 		      "discard='unmap' error_policy='stop'/>"
@@ -50,6 +51,7 @@ static void turns_metadata_into_a_configuration(void **state)
 	controller = keeper_status_controller(config, 1);
 	assert_string_equal(json_string_or(controller, "serial", ""), "S1");
 	assert_int_equal(json_u64_or(controller, "queues", 0), 2);
+	assert_string_equal(json_string_or(controller, "doorbells", ""), "trapped");
 	disk = keeper_status_namespace(controller, 3);
 	assert_string_equal(json_string_or(disk, "target", ""), "nvme1n3");
 	assert_string_equal(json_string_or(disk, "type", ""), "file");

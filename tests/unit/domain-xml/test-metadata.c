@@ -22,7 +22,7 @@ static struct metadata *parse(const char *text)
 
 /* Everything that can be written, naked as libvirt hands it out. */
 static const char everything[] =
-	"<devices><controller index='3' queues='4' iothreads='2'>"
+	"<devices><controller index='3' queues='4' iothreads='2' doorbells='mapped'>"
 	"<serial> a &amp; b </serial>"
 	"<disk type='volume' device='disk'><source pool='p' volume='v'/>"
 	"<driver name='virtnvme' type='raw' cache='writethrough' io='threads' discard='unmap' "
@@ -51,6 +51,7 @@ static void reads_everything(void **state)
 	assert_int_equal(metadata->controllers[0].index, 0);
 	assert_int_equal(controller->queues, 4);
 	assert_int_equal(controller->iothreads, 2);
+	assert_int_equal(controller->doorbells, METADATA_DOORBELLS_MAPPED);
 	assert_string_equal(controller->serial, "a & b");
 	assert_string_equal(controller->live.bus, "virtnvme-port1");
 	assert_int_equal(controller->live.slot, 0x1e);
@@ -146,6 +147,9 @@ static const struct {
 	  "devices/controller[0]: queues=\"65\" is not a number from 1 to 64" },
 	{ ROOT_BEGIN "<nvme:controller index='0' iothreads='0'/>" ROOT_END,
 	  "devices/controller[0]: iothreads=\"0\" is not a number from 1 to 16" },
+	{ ROOT_BEGIN "<nvme:controller index='0' doorbells='none'/>" ROOT_END,
+	  "devices/controller[0]: doorbells=\"none\" is not supported: use auto, "
+	  "trapped or mapped" },
 	{ PINS("<nvme:iothreadpin cpuset='1'/>"),
 	  AT_PIN ": the attribute \"iothread\" is missing or empty" },
 	{ PINS("<nvme:iothreadpin iothread='1'/>"),

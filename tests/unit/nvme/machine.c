@@ -508,6 +508,10 @@ static bool passes(uint16_t event, uint16_t value, uint16_t old)
 
 static void doorbell(struct machine *machine, unsigned index, uint32_t value)
 {
+	if (machine->config.doorbell_page) {
+		machine->config.doorbell_page[index] = value;
+		return;
+	}
 	if (machine->shadow && index >= 2) {
 		uint32_t *shadow = machine_at(machine, machine->shadow), old = shadow[index];
 		const uint32_t *events = machine_at(machine, machine->events);

@@ -480,9 +480,138 @@ static void without_bus_master_nobody_looks(void **state)
 	assert_int_equal(machine_disk(machine)->submitted, 1);
 }
 
+/*
+ * Mapped
+ */
+
+static uint32_t registers[NVME_PAGE_SIZE / 4];
+
+/* With queues that are there already: as one that comes from elsewhere. */
+static int setup_mapped(void **state)
+{
+	struct machine *machine;
+
+	if (machine_setup(state) < 0)
+		return -1;
+	machine = *state;
+	memset(registers, 0, sizeof(registers));
+	machine->config.doorbells = NVME_DOORBELLS_MAPPED;
+	machine->config.doorbell_page = registers;
+	machine->config.doorbell_page_is_new = true;
+	if (!machine_restart(machine, NULL))
+		return -1;
+	machine_attach(machine, 1, machine_disk(machine));
+	machine->config.doorbell_page_is_new = false;
+	return 0;
+}
+
+static void mapped_registers_are_looked_at(void **state)
+{
+	struct machine *machine = *state;
+	uint64_t page = machine_alloc(machine, 1);
+
+	for (unsigned i = 0; i < 3 * MACHINE_ENTRIES; i++)
+		assert_status(machine_execute(machine, 1, read_block(page)), 0);
+	assert_true(nvme_worker_watches(machine->workers[0]));
+	assert_true(nvme_worker_looks(machine->workers[0]));
+	/* Another value than the client's last. */
+	registers[2] = MACHINE_ENTRIES;
+	machine_run(machine);
+	registers[2] = machine->queues[1].tail;
+	assert_status(machine_execute(machine, 1, read_block(page)), 0);
+	/* Without queues there is nothing to look at. */
+	machine_write32(machine, NVME_REG_CC, 0);
+	machine_run(machine);
+	assert_false(nvme_worker_looks(machine->workers[0]));
+}
+
+static void mapped_registers_begin_at_zero(void **state)
+{
+	struct machine *machine = *state;
+	uint64_t page = machine_alloc(machine, 1);
+	unsigned before;
+
+	assert_status(machine_execute(machine, 1, read_block(page)), 0);
+	machine_write32(machine, NVME_REG_CC, 0);
+	machine_run(machine);
+	memset(registers, 5, sizeof(registers));
+	machine_enable(machine);
+	assert_int_equal(registers[0], 0);
+	before = machine_disk(machine)->submitted;
+	registers[6] = registers[7] = 5;
+	machine_create_queue(machine, 3, MACHINE_ENTRIES);
+	assert_int_equal(registers[6], 0);
+	assert_int_equal(registers[7], 0);
+	assert_int_equal(machine_disk(machine)->submitted, before);
+	assert_status(machine_execute(machine, 3, read_block(page)), 0);
+}
+
+static void nothing_more(void *opaque)
+{
+}
+
+static void mapped_registers_do_not_travel(void **state)
+{
+	struct machine *machine = *state;
+	uint64_t page = machine_alloc(machine, 1);
+	struct machine_completion completion;
+
+	for (unsigned i = 0; i < 5; i++)
+		assert_status(machine_execute(machine, 1, read_block(page)), 0);
+	machine_submit(machine, 1, read_block(page));
+	nvme_controller_freeze(machine->ctrl, nothing_more, NULL);
+	machine_run(machine);
+	assert_false(machine_take(machine, 1, &completion));
+	memset(registers, 0, sizeof(registers));
+	machine->config.doorbell_page_is_new = true;
+	assert_non_null(machine_restart(machine, NULL));
+	machine_attach(machine, 1, machine_disk(machine));
+	machine_run(machine);
+	assert_true(machine_take(machine, 1, &completion));
+	assert_status(completion, 0);
+	machine_run(machine);
+	assert_false(machine_take(machine, 1, &completion));
+	assert_status(machine_execute(machine, 1, read_block(page)), 0);
+}
+
+/* The page is what counts, for a successor too. */
+static void a_write_goes_to_the_mapped_page(void **state)
+{
+	struct machine *machine = *state;
+	uint64_t page = machine_alloc(machine, 1);
+	struct machine_completion completion;
+
+	machine_put(machine, 1, read_block(page));
+	machine_write32(machine, NVME_BAR0_DOORBELLS + 2 * 4, machine->queues[1].tail);
+	assert_int_equal(registers[2], machine->queues[1].tail);
+	assert_true(machine->kicks[0] > 0);
+	machine_run(machine);
+	assert_true(machine_take(machine, 1, &completion));
+	assert_non_null(machine_restart(machine, NULL));
+	machine_attach(machine, 1, machine_disk(machine));
+	assert_status(machine_execute(machine, 1, read_block(page)), 0);
+}
+
+static void mapped_there_are_no_shadow_doorbells(void **state)
+{
+	struct machine *machine = *state;
+	uint64_t page = machine_alloc(machine, 1);
+	const struct nvme_identify_controller *id = machine_at(machine, page);
+	const struct nvme_command identify = { .opcode = NVME_ADMIN_IDENTIFY,
+					       .prp1 = page,
+					       .cdw10 = NVME_CNS_CONTROLLER };
+
+	assert_status(machine_execute(machine, 0,
+				      config(machine_alloc(machine, 1), machine_alloc(machine, 1))),
+		      NVME_INVALID_OPCODE);
+	assert_status(machine_execute(machine, 0, identify), 0);
+	assert_int_equal(id->oacs & NVME_OACS_DOORBELL_BUFFER, 0);
+}
+
 int main(void)
 {
-#define test(name) cmocka_unit_test_setup_teardown(name, machine_setup, machine_teardown)
+#define test(name)	  cmocka_unit_test_setup_teardown(name, machine_setup, machine_teardown)
+#define test_mapped(name) cmocka_unit_test_setup_teardown(name, setup_mapped, machine_teardown)
 #define test_two(name)                                                                             \
 	{                                                                                          \
 #name " (two workers)", name, machine_setup_two_workers, machine_teardown, NULL    \
@@ -510,6 +639,11 @@ int main(void)
 		test(a_migration_copies_the_pages),
 		test(the_pages_are_found_again),
 		test(without_bus_master_nobody_looks),
+		test_mapped(mapped_registers_are_looked_at),
+		test_mapped(mapped_registers_begin_at_zero),
+		test_mapped(mapped_registers_do_not_travel),
+		test_mapped(a_write_goes_to_the_mapped_page),
+		test_mapped(mapped_there_are_no_shadow_doorbells),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -144,7 +144,7 @@ static void passes_sparse_areas(void **state)
 	assert_int_equal(heap->reply_fd_count, 0);
 	assert_int_equal(heap->reply_size, sizeof(*info));
 	assert_int_equal(info->argsz, sizeof(*info) + sizeof(*cap) + 16);
-	assert_int_equal(info->cap_offset, 0);
+	assert_int_equal(info->cap_offset, sizeof(*info));
 
 	request.argsz = info->argsz;
 	assert_int_equal(
