@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -194,4 +195,18 @@ int fd_eventfd_drain(int fd)
 	uint64_t count;
 
 	return read(fd, &count, sizeof(count)) == sizeof(count);
+}
+
+int fd_watch_writes(const char *path)
+{
+	int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	if (inotify_add_watch(fd, path, IN_MODIFY | IN_DONT_FOLLOW) >= 0)
+		return fd;
+	ret = -errno;
+	close(fd);
+	return ret;
 }

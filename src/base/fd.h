@@ -58,4 +58,8 @@ void fd_eventfd_signal(int fd);
 /** fd_eventfd_drain() - take all that was added; false when nothing was */
 int fd_eventfd_drain(int fd);
 
+/** fd_watch_writes() - an inotify descriptor that becomes readable with each write(2) to the file at
+ * @path, whoever writes; or -errno */
+int fd_watch_writes(const char *path);
+
 #endif

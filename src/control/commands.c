@@ -91,7 +91,7 @@ static const struct control_command commands[] = {
 	{ "remove-controller", CONTROL_CONTROLLER, 0,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), BOOLEAN("keep_state")) },
 	/* The image; for tests also its control file and its stable file. */
-	{ "add-namespace", CONTROL_CONTROLLER, 4,
+	{ "add-namespace", CONTROL_CONTROLLER, 5,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_OBJECT("namespace")) },
 	{ "retry", CONTROL_CONTROLLER, 0, ARGUMENTS(BOOLEAN("give_up")) },
 	{ "message-mode", CONTROL_CONTROLLER, 0,

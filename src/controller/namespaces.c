@@ -78,10 +78,10 @@ void namespaces_ask_predecessor(struct namespaces *namespaces)
 }
 
 /* Before the controller knows of the namespace: from then on it is watched. */
-static int open_reservations(struct namespace *ns, struct nvme_namespace_config *config, int fd,
-			     struct error **errp)
+static int open_reservations(struct namespace *ns, struct nvme_namespace_config *config,
+			     struct reservation_fds fds, struct error **errp)
 {
-	ns->share = reservation_share_open(fd, &ns->lock, errp);
+	ns->share = reservation_share_open(fds, &ns->lock, errp);
 	if (!ns->share)
 		return -EINVAL;
 	config->share = reservation_share_nvme(ns->share);
@@ -91,7 +91,8 @@ static int open_reservations(struct namespace *ns, struct nvme_namespace_config 
 }
 
 int namespaces_attach(struct namespaces *namespaces, const struct nvme_namespace_config *config,
-		      struct block *block, int lock_fd, int reservations_fd, struct error **errp)
+		      struct block *block, int lock_fd, struct reservation_fds reservations,
+		      struct error **errp)
 {
 	struct nvme_namespace_config nvme = *config;
 	struct namespace *ns = calloc(1, sizeof(*ns));
@@ -100,7 +101,7 @@ int namespaces_attach(struct namespaces *namespaces, const struct nvme_namespace
 	if (!ns) {
 		block_close(block);
 		cleanup_close(&lock_fd);
-		cleanup_close(&reservations_fd);
+		reservation_fds_close(&reservations);
 		return error_set(errp, ENOMEM, _("out of memory"));
 	}
 	ns->all = namespaces;
@@ -119,7 +120,7 @@ int namespaces_attach(struct namespaces *namespaces, const struct nvme_namespace
 	nvme.not_ready = nvme_controller_is_frozen(namespaces->ctrl)
 				 ? lock_fd >= 0
 				 : !generation_lock_take(&ns->lock);
-	ret = reservations_fd < 0 ? 0 : open_reservations(ns, &nvme, reservations_fd, errp);
+	ret = reservations.file < 0 ? 0 : open_reservations(ns, &nvme, reservations, errp);
 	if (ret == 0)
 		ret = nvme_controller_attach(namespaces->ctrl, &nvme, block, errp);
 	if (ret < 0) {

@@ -6,6 +6,7 @@
 
 #include "controller/host.h"
 #include "nvme/controller.h"
+#include "controller/reservation-share.h"
 
 /*
  * Theory of operation
@@ -34,11 +35,11 @@ struct namespaces {
  * @block: owned from here on, also on failure
  * @lock_fd: of the same file description, to hold the generation lock by; owned from here on. -1:
  * nobody had it before us, and nobody will have it after us
- * @reservations_fd: of the file that all who share the image have in common; owned from here on. -1: the
- * namespace has no reservations
+ * @reservations: owned from here on; without a file the namespace has none
  */
 int namespaces_attach(struct namespaces *namespaces, const struct nvme_namespace_config *config,
-		      struct block *block, int lock_fd, int reservations_fd, struct error **errp);
+		      struct block *block, int lock_fd, struct reservation_fds reservations,
+		      struct error **errp);
 
 /** namespaces_detach() - @done when nothing is in flight and the image is closed; -ENOENT */
 int namespaces_detach(struct namespaces *namespaces, uint32_t nsid, void (*done)(void *opaque),

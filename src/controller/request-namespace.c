@@ -13,7 +13,8 @@ void request_add_namespace(struct requests *requests, struct control_request *re
 	struct entry *entry = requests_find_ready(requests, request, arguments);
 	struct namespace_spec spec;
 	const struct block_info *info;
-	_cleanup_close_ int lock_fd = -1, reservations_fd = -1;
+	_cleanup_(reservation_fds_close) struct reservation_fds reservations = RESERVATION_FDS_NONE;
+	_cleanup_close_ int lock_fd = -1;
 	struct error *err = NULL;
 	struct json_object *result;
 	struct block *block;
@@ -23,8 +24,10 @@ void request_add_namespace(struct requests *requests, struct control_request *re
 	if (namespace_spec_from_json(json_child(arguments, "namespace", json_type_object), &spec,
 				     &err) < 0)
 		goto fail;
-	if (spec.reservations && fd_count)
-		reservations_fd = steal_fd(&fds[--fd_count]);
+	if (spec.reservations && fd_count > 2) {
+		reservations.watch = steal_fd(&fds[--fd_count]);
+		reservations.file = steal_fd(&fds[--fd_count]);
+	}
 	if (fd_count) {
 		lock_fd = fcntl(fds[0], F_DUPFD_CLOEXEC, 3);
 		if (lock_fd < 0) {
@@ -39,7 +42,7 @@ void request_add_namespace(struct requests *requests, struct control_request *re
 	result = json_object_new_object();
 	json_add_u64(result, "capacity", info->capacity);
 	if (namespaces_attach(device_namespaces(entry->device), &spec.nvme, block,
-			      steal_fd(&lock_fd), steal_fd(&reservations_fd), &err) < 0) {
+			      steal_fd(&lock_fd), reservation_fds_steal(&reservations), &err) < 0) {
 		json_object_put(result);
 		goto fail;
 	}

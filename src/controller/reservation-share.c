@@ -3,25 +3,30 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/i18n.h"
+#include "base/log.h"
 #include "block/lock.h"
 #include "nvme/controller.h"
 #include "vfio-user/mapping.h"
 
-/* How soon an idle controller sees that somebody has reserved the disk: so long does he wait. Commands
- * see it at once. */
-#define WATCH_USEC 50000
+/* How soon to look again for the end of a predecessor's requests. */
+#define RETRY_USEC 50000
 
 struct reservation_share {
 	struct nvme_share nvme;
 	const struct generation_lock *lock;
 	struct vfio_user_mapping *mapping;
-	int fd;
+	struct reservation_fds fds;
 
-	sd_event_source *timer; /* NULL: not watched */
+	sd_event_source *watch; /* NULL: not watched */
+	sd_event_source
+		*timer; /* off, but for the first look and when a predecessor is waited for */
 	struct io_threads *threads;
 	struct nvme_controller *ctrl;
 	uint32_t nsid;
@@ -46,12 +51,21 @@ static int set_lock(int fd, short type)
 
 static bool share_lock(struct nvme_share *nvme)
 {
-	return set_lock(share_of(nvme)->fd, F_WRLCK) == 0;
+	return set_lock(share_of(nvme)->fds.file, F_WRLCK) == 0;
 }
 
 static void share_unlock(struct nvme_share *nvme)
 {
-	set_lock(share_of(nvme)->fd, F_UNLCK);
+	set_lock(share_of(nvme)->fds.file, F_UNLCK);
+}
+
+/* A write behind the page, of which the others' inotify tells: they need not look for themselves. */
+static void share_changed(struct nvme_share *nvme)
+{
+	struct reservation_share *share = share_of(nvme);
+
+	if (pwrite(share->fds.file, "", 1, NVME_SHARE_BYTES) != 1)
+		log_guest(LOG_ERR, "cannot tell of a changed reservation: %s", strerror(errno));
 }
 
 static bool share_is_alive(struct nvme_share *nvme, uint64_t key)
@@ -66,26 +80,33 @@ static int map(struct reservation_share *share)
 {
 	struct stat st;
 
-	if (fstat(share->fd, &st) < 0)
+	if (fstat(share->fds.file, &st) < 0)
 		return -errno;
-	if (st.st_size == 0 && ftruncate(share->fd, NVME_SHARE_BYTES) < 0)
+	if (st.st_size == 0 && ftruncate(share->fds.file, NVME_SHARE_BYTES) < 0)
 		return -errno;
-	return vfio_user_mapping_get(&share->mapping, share->fd, NVME_SHARE_BYTES, true,
+	return vfio_user_mapping_get(&share->mapping, share->fds.file, NVME_SHARE_BYTES, true,
 				     &share->mapping);
 }
 
-struct reservation_share *reservation_share_open(int fd, const struct generation_lock *lock,
+void reservation_fds_close(struct reservation_fds *fds)
+{
+	cleanup_close(&fds->file);
+	cleanup_close(&fds->watch);
+}
+
+struct reservation_share *reservation_share_open(struct reservation_fds fds,
+						 const struct generation_lock *lock,
 						 struct error **errp)
 {
 	struct reservation_share *share = calloc(1, sizeof(*share));
 	int ret;
 
 	if (!share) {
-		cleanup_close(&fd);
+		reservation_fds_close(&fds);
 		error_set(errp, ENOMEM, _("out of memory"));
 		return NULL;
 	}
-	share->fd = fd;
+	share->fds = fds;
 	share->lock = lock;
 	ret = map(share);
 	if (ret < 0) {
@@ -98,6 +119,7 @@ struct reservation_share *reservation_share_open(int fd, const struct generation
 		.key = lock->key + 1,
 		.lock = share_lock,
 		.unlock = share_unlock,
+		.changed = share_changed,
 		.is_alive = share_is_alive,
 	};
 	return share;
@@ -111,9 +133,11 @@ struct nvme_share *reservation_share_nvme(struct reservation_share *share)
 static void share_free(struct reservation_share *share)
 {
 	vfio_user_mapping_release(&share->mapping, true);
-	cleanup_close(&share->fd);
+	reservation_fds_close(&share->fds);
 	free(share);
 }
+
+static void look(struct reservation_share *share);
 
 static void nothing_under_way(struct io_operation *operation)
 {
@@ -121,24 +145,43 @@ static void nothing_under_way(struct io_operation *operation)
 		container_of(operation, struct reservation_share, operation);
 
 	share->under_way = false;
-	if (share->closed)
+	if (share->closed) {
 		share_free(share);
-	/* A predecessor's requests: it has the generation lock until they are over. */
-	else if (share->timer && share->lock->held)
-		nvme_controller_reservation_seen(share->ctrl, share->nsid, share->change);
+	} else if (share->watch) {
+		/* A predecessor's requests: it has the generation lock until they are over. */
+		if (share->lock->held)
+			nvme_controller_reservation_seen(share->ctrl, share->nsid, share->change);
+		look(share);
+	}
 }
 
-static int look(sd_event_source *source, uint64_t usec, void *opaque)
+static void look(struct reservation_share *share)
 {
-	struct reservation_share *share = opaque;
-
-	if (!share->under_way && share->lock->held &&
-	    nvme_controller_reservation_unseen(share->ctrl, share->nsid, &share->change)) {
+	if (share->under_way ||
+	    !nvme_controller_reservation_unseen(share->ctrl, share->nsid, &share->change))
+		return;
+	if (share->lock->held) {
 		share->under_way = true;
 		io_threads_after_in_flight(share->threads, &share->operation, nothing_under_way);
+	} else {
+		sd_event_source_set_time_relative(share->timer, RETRY_USEC);
+		sd_event_source_set_enabled(share->timer, SD_EVENT_ONESHOT);
 	}
-	sd_event_source_set_time_relative(source, WATCH_USEC);
-	sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	look(opaque);
+	return 0;
+}
+
+static int on_change(sd_event_source *source, int fd, uint32_t revents, void *opaque)
+{
+	char events[4096];
+
+	while (read(fd, events, sizeof(events)) > 0)
+		continue;
+	look(opaque);
 	return 0;
 }
 
@@ -149,13 +192,17 @@ void reservation_share_watch(struct reservation_share *share, sd_event *event,
 	share->threads = threads;
 	share->ctrl = ctrl;
 	share->nsid = nsid;
-	if (sd_event_add_time_relative(event, &share->timer, CLOCK_MONOTONIC, WATCH_USEC,
-				       WATCH_USEC / 10, look, share) < 0)
+	/* The first look is when the controller knows of the namespace. */
+	if (sd_event_add_io(event, &share->watch, share->fds.watch, EPOLLIN, on_change, share) <
+		    0 ||
+	    sd_event_add_time_relative(event, &share->timer, CLOCK_MONOTONIC, 0, 0, on_timer,
+				       share) < 0)
 		abort();
 }
 
 void reservation_share_unwatch(struct reservation_share *share)
 {
+	share->watch = sd_event_source_disable_unref(share->watch);
 	share->timer = sd_event_source_disable_unref(share->timer);
 }
 

@@ -14,18 +14,39 @@
  */
 struct reservation_share;
 
+struct reservation_fds {
+	int file;  /* that all who share the image have in common; -1: there are no reservations */
+	int watch; /* fd_watch_writes() of it */
+};
+
+#define RESERVATION_FDS_NONE ((struct reservation_fds){ -1, -1 })
+
+/** reservation_fds_close() - those that are there */
+void reservation_fds_close(struct reservation_fds *fds);
+
+static inline struct reservation_fds reservation_fds_steal(struct reservation_fds *fds)
+{
+	struct reservation_fds stolen = *fds;
+
+	*fds = RESERVATION_FDS_NONE;
+	return stolen;
+}
+
 /**
- * reservation_share_open() - map @fd, which is this one's from here on, also on failure
+ * reservation_share_open() - map the file
+ * @fds: owned from here on, also on failure
  * @lock: of the image; as long as the share
  *
  * Return: NULL with a sentence.
  */
-struct reservation_share *reservation_share_open(int fd, const struct generation_lock *lock,
+struct reservation_share *reservation_share_open(struct reservation_fds fds,
+						 const struct generation_lock *lock,
 						 struct error **errp);
 
 struct nvme_share *reservation_share_nvme(struct reservation_share *share);
 
-/** reservation_share_watch() - see what others change, and say so when nothing is under way any more */
+/** reservation_share_watch() - see what others change, and say so when nothing is under way any more; no
+ * wake-up before */
 void reservation_share_watch(struct reservation_share *share, sd_event *event,
 			     struct io_threads *threads, struct nvme_controller *ctrl,
 			     uint32_t nsid);

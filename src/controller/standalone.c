@@ -21,8 +21,9 @@
 struct standalone_image {
 	int fds[NAMESPACE_SPEC_MAX_FDS]; /* the block's, until it is attached */
 	size_t fd_count;
-	int lock_fd;			    /* holds the lock; -1: no image */
-	int generation_fd, reservations_fd; /* the device's, until it is attached; -1: none */
+	int lock_fd;			     /* holds the lock; -1: no image */
+	int generation_fd;		     /* the device's, until it is attached; -1: none */
+	struct reservation_fds reservations; /* the same */
 };
 
 struct standalone {
@@ -68,9 +69,14 @@ static int open_reservations(const struct namespace_spec *spec, struct standalon
 {
 	if (!spec->reservations)
 		return 0;
-	image->reservations_fd = open(spec->reservations_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (image->reservations_fd < 0)
+	image->reservations.file =
+		open(spec->reservations_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (image->reservations.file < 0)
 		return error_set_errno(errp, errno, "%s", spec->reservations_path);
+	image->reservations.watch = fd_watch_writes(spec->reservations_path);
+	if (image->reservations.watch < 0)
+		return error_set_errno(errp, -image->reservations.watch, "%s",
+				       spec->reservations_path);
 	image->generation_fd = fcntl(image->fds[0], F_DUPFD_CLOEXEC, 3);
 	if (image->generation_fd < 0)
 		return error_set_errno(errp, errno, "%s", spec->path);
@@ -147,9 +153,9 @@ struct standalone *standalone_open(const struct options *options, struct error *
 	standalone->options = options;
 	standalone->directory_fd = standalone->doorbell_fd = -1;
 	for (i = 0; i < options->namespace_count; i++)
-		standalone->images[i] = (struct standalone_image){ .lock_fd = -1,
-								   .generation_fd = -1,
-								   .reservations_fd = -1 };
+		standalone->images[i] = (struct standalone_image){
+			.lock_fd = -1, .generation_fd = -1, .reservations = RESERVATION_FDS_NONE
+		};
 	for (i = 0; i < options->namespace_count; i++)
 		if (open_image(&options->namespaces[i], &standalone->images[i], errp) < 0)
 			goto fail;
@@ -228,9 +234,10 @@ static int attach_all(struct standalone *standalone, struct error **errp)
 		struct standalone_image *image = &standalone->images[i];
 		struct block *block = namespace_spec_open(spec, image->fds, image->fd_count, errp);
 
-		if (!block || namespaces_attach(device_namespaces(standalone->device), &spec->nvme,
-						block, steal_fd(&image->generation_fd),
-						steal_fd(&image->reservations_fd), errp) < 0) {
+		if (!block ||
+		    namespaces_attach(device_namespaces(standalone->device), &spec->nvme, block,
+				      steal_fd(&image->generation_fd),
+				      reservation_fds_steal(&image->reservations), errp) < 0) {
 			error_prefix(errp, _("namespace %u"), i + 1);
 			return -EINVAL;
 		}
@@ -331,7 +338,7 @@ void standalone_free(struct standalone *standalone)
 		fd_close_all(standalone->images[i].fds, standalone->images[i].fd_count);
 		cleanup_close(&standalone->images[i].lock_fd);
 		cleanup_close(&standalone->images[i].generation_fd);
-		cleanup_close(&standalone->images[i].reservations_fd);
+		reservation_fds_close(&standalone->images[i].reservations);
 	}
 	free(standalone->images);
 	free(standalone->socket_name);

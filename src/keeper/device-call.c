@@ -115,10 +115,10 @@ static void send_namespace(struct step *step, struct device_namespace *ns)
 {
 	struct json_object *arguments = json_object_new_object();
 	struct json_object *json = namespace_config_for_controller(ns->json);
-	int fds[2 + FAULTS_MAX_FDS];
+	int fds[3 + FAULTS_MAX_FDS];
 	struct error *err = NULL;
 	size_t fd_count = 0;
-	int reservations;
+	int reservations[2];
 
 	json_add_u64(arguments, "index", step->device->config.index);
 	json_add(arguments, "namespace", json);
@@ -128,15 +128,16 @@ static void send_namespace(struct step *step, struct device_namespace *ns)
 		return;
 	}
 	fd_count = 1 + faults_open(&ns->config, json, &fds[1]);
-	if (reservations_open(&ns->config, fds[0], &reservations, &err) < 0) {
+	if (reservations_open(&ns->config, fds[0], reservations, &err) < 0) {
 		json_object_put(arguments);
 		fd_close_all(fds, fd_count);
 		fail_step(step, err);
 		return;
 	}
-	if (reservations >= 0) {
+	if (reservations[0] >= 0) {
 		json_add_bool(json, "reservations", true);
-		fds[fd_count++] = reservations;
+		fds[fd_count++] = reservations[0];
+		fds[fd_count++] = reservations[1];
 	}
 	/* No copy stays here: the kernel's knowledge of who is still at work depends on it. */
 	call(step, "add-namespace", arguments, fds, fd_count);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "base/fd.h"
 #include "base/i18n.h"
 
 /* An inode's number may be used again after it, its time of birth is not. */
@@ -24,8 +25,9 @@ static int name_of(int image_fd, char *name, size_t size)
 	return 0;
 }
 
-static int open_in(const char *folder, int image_fd, int *ret_fd)
+static int open_in(const char *folder, int image_fd, int *ret_fds)
 {
+	_cleanup_free_ char *path = NULL;
 	_cleanup_close_ int folder_fd = -1;
 	char name[100];
 	int r = name_of(image_fd, name, sizeof(name));
@@ -37,19 +39,27 @@ static int open_in(const char *folder, int image_fd, int *ret_fd)
 	folder_fd = open(folder, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (folder_fd < 0)
 		return -errno;
-	*ret_fd = openat(folder_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	return *ret_fd < 0 ? -errno : 0;
+	if (asprintf(&path, "%s/%s", folder, name) < 0)
+		return -ENOMEM;
+	ret_fds[0] = openat(folder_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (ret_fds[0] < 0)
+		return -errno;
+	ret_fds[1] = fd_watch_writes(path);
+	if (ret_fds[1] >= 0)
+		return 0;
+	cleanup_close(&ret_fds[0]);
+	return ret_fds[1];
 }
 
-int reservations_open(const struct namespace_config *config, int image_fd, int *ret_fd,
+int reservations_open(const struct namespace_config *config, int image_fd, int ret_fds[2],
 		      struct error **errp)
 {
 	int r;
 
-	*ret_fd = -1;
+	ret_fds[0] = ret_fds[1] = -1;
 	if (!config->reservations)
 		return 0;
-	r = open_in(config->reservations, image_fd, ret_fd);
+	r = open_in(config->reservations, image_fd, ret_fds);
 	if (r < 0)
 		return error_set_errno(errp, -r, _("%s: its reservations in %s"), config->path,
 				       config->reservations);

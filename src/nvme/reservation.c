@@ -407,6 +407,9 @@ static void execute(struct nvme_request *request)
 	}
 	result = make_change(request, keys);
 	reservation->share->unlock(reservation->share);
+	/* A predecessor may have died before it told anybody. */
+	if (!result)
+		reservation->share->changed(reservation->share);
 	if (result)
 		fail(request, result);
 	else if (request->command.opcode == NVME_IO_RESERVATION_ACQUIRE)

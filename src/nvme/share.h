@@ -14,6 +14,8 @@ struct nvme_share {
 	/* Who changes the page; false: somebody else does now. */
 	bool (*lock)(struct nvme_share *share);
 	void (*unlock)(struct nvme_share *share);
+	/* Somebody who sleeps has to see a change of the page. */
+	void (*changed)(struct nvme_share *share);
 	/* May a request of the one with this key, or of its predecessor, be at the image? */
 	bool (*is_alive)(struct nvme_share *share, uint64_t key);
 };

@@ -8,7 +8,7 @@ import time
 import pytest
 
 import conftest
-from client import nvme
+from client import idle, nvme
 from lab.faults import Faults
 from test_keeper import drive, keeper      # noqa: F401 pylint: disable=unused-import
 
@@ -118,6 +118,16 @@ def test_a_stopped_guest_is_waited_for(guests):
     assert not a.queues[1].finished(fence)
     second.process.send_signal(signal.SIGCONT)
     a.queues[1].wait(fence)
+    assert write_status(b) == CONFLICT
+
+
+def test_nobody_looks_for_changes(guests):
+    """Who is idle is woken by a change, else by nothing."""
+    controllers, (a, b), _ = guests
+    reserve(a, REGISTER, 0, 0, 1)
+    awake = idle.awake([controller.process.pid for controller in controllers], seconds=1)
+    assert not any(awake.values()), awake
+    reserve(a, ACQUIRE, WRITE_EXCLUSIVE, 1)
     assert write_status(b) == CONFLICT
 
 

@@ -56,6 +56,10 @@ static void unlock(struct nvme_share *share)
 	locked = false;
 }
 
+static void changed(struct nvme_share *share)
+{
+}
+
 static bool is_alive(struct nvme_share *share, uint64_t key)
 {
 	return key >= 1 && key <= GUESTS && !guests[key - 1].dead;
@@ -101,7 +105,7 @@ static int setup(void **state)
 	for (unsigned i = 0; i < GUESTS; i++) {
 		guests[i] = (struct guest){
 			.machine = machine_new(1),
-			.share = { page, i + 1, lock, unlock, is_alive },
+			.share = { page, i + 1, lock, unlock, changed, is_alive },
 		};
 		guests[i].machine->config.cntlid = i + 1;
 		assert_non_null(machine_restart(guests[i].machine, NULL));
