@@ -98,7 +98,7 @@ static struct model {
 	uint32_t feature;
 	bool notices, must_tell, masked, last_look;
 	bool format_due; /* when no I/O is under way */
-	unsigned formats;
+	unsigned formats, deletions;
 	unsigned resizes, told, events;
 
 	/* Done again by the keeper when it was not to the end. */
@@ -592,6 +592,9 @@ static void completed(struct command *command, const struct machine_completion *
 	case CREATE_SQ3:
 		model.q3 = Q3_BOTH;
 		break;
+	case DELETE_SQ3:
+		model.deletions++;
+		break;
 	case DELETE_CQ3:
 		model.q3 = Q3_NONE;
 		break;
@@ -1005,8 +1008,8 @@ static unsigned long run(unsigned seed, bool by_message, unsigned long first, un
 	return passed;
 }
 
-/* Loads that have something of everything, in few points. */
-static const unsigned seeds[] = { [false] = 103, [true] = 43 };
+/* Loads that have something of everything together, in few points. */
+static const unsigned seeds[][2] = { [false] = { 103, 300 }, [true] = { 43, 282 } };
 #define PAIRS_SEED 7
 static const unsigned seeds_again[] = { [false] = 195, [true] = 43 };
 
@@ -1028,8 +1031,14 @@ static void at_every_point(unsigned seed, bool by_message)
 
 static void once(bool by_message)
 {
-	at_every_point(seeds[by_message], by_message);
-	assert_true(model.formats > 0);
+	unsigned formats = 0, deletions = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(seeds[by_message]); i++) {
+		at_every_point(seeds[by_message][i], by_message);
+		formats += model.formats;
+		deletions += model.deletions;
+	}
+	assert_true(formats > 0 && deletions > 0);
 	for (unsigned seed = 1; seed <= more_seeds(); seed++)
 		at_every_point(seed, by_message);
 }

@@ -623,6 +623,7 @@ static void a_reset_drops_what_waits(void **state)
 	machine_submit(a->machine, 1,
 		       make(a, NVME_IO_RESERVATION_ACQUIRE, NVME_RESERVATION_WRITE << 8, 1, 0));
 	machine_run(a->machine);
+	assert_true(may_write(a)); /* and what may be done is known */
 	machine_write32(a->machine, NVME_REG_CC, 0);
 	machine_run(a->machine);
 	assert_int_equal(machine_read32(a->machine, NVME_REG_CSTS), 0);
