@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "base/json.h"
 #include "base/util.h"
 #include "keeper/message.h"
 #include "keeper/relay.h"
@@ -475,6 +476,49 @@ static void successor_gets_what_was_not_acknowledged(void **state)
 }
 
 /* It died with its answers on the way: what it has answered has happened, in that order. */
+/* As over an execve: the descriptors stay. */
+static void become_another_program(void)
+{
+	_cleanup_json_ struct json_object *json = relay_save(relay);
+	int client = json_u64_or(json, "client", 0), kept = fcntl(client, F_DUPFD_CLOEXEC, 3);
+
+	relay_free(relay);
+	assert_int_equal(dup3(kept, client, O_CLOEXEC), client);
+	close(kept);
+	relay = relay_new(loop, 0, &ops, NULL);
+	assert_int_equal(relay_load(relay, json), 0);
+}
+
+static void what_nobody_has_handled_is_carried(void **state)
+{
+	struct message_header header;
+	struct received *got;
+	char payload[64];
+
+	qemu_send(1, REGION_READ, 0, "one", 3, NULL, 0);
+	run();
+	assert_non_null(receive());
+	relay_detach(relay);
+	detach(); /* it ends before it answers */
+	qemu_send(2, REGION_WRITE, MESSAGE_NO_REPLY, "two", 3, NULL, 0);
+	run();
+	assert_true(relay_may_be_carried(relay));
+	become_another_program();
+	attach(2);
+	run();
+	got = receive();
+	assert_non_null(got);
+	assert_int_equal(got->header.id, 1);
+	assert_memory_equal(got->payload, "one", 3);
+	reply_to(got, "answer", 6);
+	got = receive();
+	assert_non_null(got);
+	assert_memory_equal(got->payload, "two", 3);
+	run();
+	assert_true(qemu_receive(&header, payload, sizeof(payload)));
+	assert_int_equal(header.id, 1);
+}
+
 static void answers_of_the_dead_go_out(void **state)
 {
 	struct message_header header;
@@ -870,6 +914,7 @@ int main(void)
 		TEST(posted_write_is_kept_until_processed),
 		TEST(full_store_stops_reading),
 		TEST(successor_gets_what_was_not_acknowledged),
+		TEST(what_nobody_has_handled_is_carried),
 		TEST(answers_of_the_dead_go_out),
 		TEST(answers_of_the_dead_wait_for_the_client),
 		TEST(a_broken_channel_stays_open_until_it_is_detached),
