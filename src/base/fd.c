@@ -199,14 +199,9 @@ int fd_eventfd_drain(int fd)
 
 int fd_watch_writes(const char *path)
 {
-	int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	int ret;
+	_cleanup_close_ int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 
-	if (fd < 0)
+	if (fd < 0 || inotify_add_watch(fd, path, IN_MODIFY | IN_DONT_FOLLOW) < 0)
 		return -errno;
-	if (inotify_add_watch(fd, path, IN_MODIFY | IN_DONT_FOLLOW) >= 0)
-		return fd;
-	ret = -errno;
-	close(fd);
-	return ret;
+	return steal_fd(&fd);
 }

@@ -70,7 +70,7 @@ static void erase(struct nvme_request *request)
 		nvme_request_complete(request, NVME_SUCCESS);
 		return;
 	}
-	if (ns->shares[request->worker->index].leaving) {
+	if (nvme_namespace_share(request)->leaving) {
 		nvme_request_complete(request, NVME_INVALID_NAMESPACE | NVME_DNR);
 		return;
 	}

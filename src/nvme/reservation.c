@@ -315,10 +315,8 @@ static void wait_for_others(struct nvme_request *request)
 
 static void go_on(struct nvme_request *request)
 {
-	const struct nvme_namespace *ns = request->ns;
-
-	if (all_have_seen(ns->reservation, request->mark) ||
-	    ns->shares[request->worker->index].leaving)
+	if (all_have_seen(request->ns->reservation, request->mark) ||
+	    nvme_namespace_share(request)->leaving)
 		succeed(request);
 	else
 		wait_for_others(request);

@@ -171,12 +171,8 @@ static void a_reset_ends_it(void **state)
 	large->hold = false;
 }
 
-/* It is run again from the beginning. */
-static void a_successor_goes_on(void **state)
+static void die_while_formatting(struct machine *machine)
 {
-	struct machine *machine = *state;
-	struct machine_completion completion;
-
 	large->drop = true;
 	machine_submit(machine, 0, format(2, 0));
 	machine_run(machine);
@@ -184,6 +180,15 @@ static void a_successor_goes_on(void **state)
 	machine_restart(machine, NULL);
 	machine_attach(machine, 1, machine_disk(machine));
 	machine_attach(machine, 2, large);
+}
+
+/* It is run again from the beginning. */
+static void a_successor_goes_on(void **state)
+{
+	struct machine *machine = *state;
+	struct machine_completion completion;
+
+	die_while_formatting(machine);
 	machine_run(machine);
 	assert_true(machine_take(machine, 0, &completion));
 	assert_status(completion, 0);
@@ -261,17 +266,6 @@ static void others_are_refused_meanwhile(void **state)
 	assert_int_equal(progress(machine, page), 0);
 	assert_status(
 		machine_execute(machine, 1, on_large(machine_rw(NVME_IO_WRITE, 0, 1, page, 0))), 0);
-}
-
-static void die_while_formatting(struct machine *machine)
-{
-	large->drop = true;
-	machine_submit(machine, 0, format(2, 0));
-	machine_run(machine);
-	large->drop = false;
-	machine_restart(machine, NULL);
-	machine_attach(machine, 1, machine_disk(machine));
-	machine_attach(machine, 2, large);
 }
 
 /* What it let in now, the format would erase when it begins again. */
