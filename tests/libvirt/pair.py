@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+from lab import fio
 from lab.error import LabError
 from lab.fixtures import close_host
 from lab.host import Host, connect
@@ -19,15 +20,11 @@ CONFIG = f'shared_filesystems = [ "{SHARED}" ]\nlog_level = 7\n'
 # Mixed random I/O over two queues that checks what it wrote, all the time, for as long as it is let; it thinks now and then,
 # to leave an emulated processor something to do the rest with.
 LOAD = ('fio --name=load --filename=DISK --rw=randrw --bs=4k --ioengine=libaio --iodepth=32 --direct=1 --numjobs=2 '
-        '--size=16M --offset_increment=16M --verify=crc32c --verify_fatal=1 --verify_backlog=64 --thinktime=20ms --thinktime_blocks=96 --time_based --runtime=100000 '
-        '> /tmp/load.log 2>&1')
-START_LOAD = '''rm -f /tmp/load.status
-(LOAD; echo $? > /tmp/load.status) &
-count() { COUNT; }
+        '--size=16M --offset_increment=16M --verify=crc32c --verify_fatal=1 --verify_backlog=64 --thinktime=20ms --thinktime_blocks=96 --time_based --runtime=100000')
+START_LOAD = f'''{fio.start('load', LOAD)}
+count() {{ COUNT; }}
 before=$(count)
 until [ $(count) -gt $((before + 500)) ]; do sleep 0.1; [ ! -e /tmp/load.status ] || exit 1; done'''
-STOP_LOAD = '''for i in $(seq 60); do killall -INT fio; sleep 0.5; [ -e /tmp/load.status ] && break; done
-[ -e /tmp/load.status ] || killall -9 fio'''
 
 # What is read into memory again and again has to be there when it is looked at, wherever the guest is by then: the pages
 # of the block cache are written by the controller and by nobody else, and are there as long as somebody has the disk open.
@@ -168,13 +165,13 @@ class Traveller:
     @contextlib.contextmanager
     def load(self):
         """I/O that verifies, in the meantime, without an error, and which never stood still for long."""
-        load = START_LOAD.replace('LOAD', LOAD).replace('COUNT', self._count()).replace('DISK', self.disk)
+        load = START_LOAD.replace('COUNT', self._count()).replace('DISK', self.disk)
         self.guest.check(load, timeout=120)
         try:
             yield
             self.still_works()
         finally:
-            self.guest.exec(STOP_LOAD, timeout=120)
+            self.guest.exec(fio.stop('load', 30), timeout=120)
         log = self.guest.check('cat /tmp/load.log')
         if 'err= 0' not in log or 'verify:' in log:
             raise LabError(f'the load failed:\n{log}')

@@ -7,18 +7,17 @@ import time
 
 import pytest
 
+from lab import fio
 from libvirt_host import IMAGES, controller_xml, devices_xml, disk_xml
 
 BUSY = ('fio --name=busy --filename=/dev/nvme0n1 --rw=randrw --bs=4k --ioengine=libaio --iodepth=4 --direct=1 '
-        '--size=16M --verify=crc32c --verify_fatal=1 --time_based --runtime=1000 > /tmp/busy.log 2>&1')
+        '--size=16M --verify=crc32c --verify_fatal=1 --time_based --runtime=1000')
 
 
 START = f'''count() {{ awk '{{ print $5 }}' /sys/block/nvme0n1/stat; }}
 before=$(count)
-({BUSY}; echo $? > /tmp/busy.status) &
+{fio.start('busy', BUSY)}
 until [ $(count) -gt $((before + 100)) ]; do sleep 0.1; [ ! -e /tmp/busy.status ] || exit 1; done'''
-STOP = '''for i in $(seq 20); do killall -INT fio; sleep 0.5; [ -e /tmp/busy.status ] && break; done
-killall -9 fio; rm -f /tmp/busy.status'''
 
 
 WRITE_BEHIND = '''until [ -e /tmp/enough ]; do
@@ -33,7 +32,7 @@ def busy(guest):
         yield
         assert guest.exec('cat /tmp/busy.status').status != 0, guest.check('cat /tmp/busy.log /tmp/busy.status')
     finally:
-        guest.exec(STOP)
+        guest.exec(fio.stop('busy', 10))
     assert 'err= 0' in guest.check('cat /tmp/busy.log')
 
 
