@@ -214,9 +214,9 @@ static nvme_status judge(struct nvme_request *request, uint64_t bytes, uint64_t 
 		return nvme_invalid_field(request, nsid);
 	if (bytes > NVME_MAX_TRANSFER)
 		return nvme_invalid_field(request, cdw10);
-	/* The index of an entry as offset, or another command set. */
-	if ((command->cdw14 & NVME_LOG_INDEX_OFFSET) ||
-	    (id == NVME_LOG_EFFECTS && NVME_LOG_CSI(command->cdw14)))
+	/* The index of an entry as offset. The command set that is asked for counts only when CC.CSS is
+	 * 110b, which CAP does not offer. */
+	if (command->cdw14 & NVME_LOG_INDEX_OFFSET)
 		return nvme_invalid_field(request, cdw14);
 	if (offset % sizeof(uint32_t) || offset > size)
 		return nvme_invalid_field(request, cdw12);

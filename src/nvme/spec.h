@@ -277,7 +277,6 @@ enum {
 };
 
 #define NVME_LOG_INDEX_OFFSET  (1u << 23) /* cdw14, 2.0: the offset counts entries */
-#define NVME_LOG_CSI(cdw14)    ((cdw14) >> 24)
 
 #define NVME_SUPPORTED	       (1u << 0)  /* an entry of pages 00h, 05h and 12h */
 #define NVME_EFFECT_CONTENT    (1u << 1)  /* page 05h: blocks may change; 12h: user data */
