@@ -29,7 +29,7 @@ static void help_line(FILE *out, const struct option_spec *option)
 	fprintf(out, "  %-32s %s\n", left, _(option->help));
 }
 
-void options_help(const struct option_program *program, FILE *out)
+static void options_help(const struct option_program *program, FILE *out)
 {
 	static const struct option_spec common[] = {
 		{ "help", 'h', OPTION_FLAG, NULL, N_("show this help") },

@@ -50,9 +50,6 @@ struct option_program {
 int options_parse(const struct option_program *program, int argc, char **argv, int *ret_first,
 		  struct error **errp);
 
-/** options_help() - what --help prints */
-void options_help(const struct option_program *program, FILE *out);
-
 /**
  * options_parse_size() - "4096", "64K", "10M", "2G", "1T" (powers of 1024; KiB, MiB... too) to
  * bytes

@@ -26,7 +26,8 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-int probe_qemu(const char *emulator, struct probe *ret, struct error **errp)
+/* May run the binary; takes a tenth of a second. 0 or -errno with a sentence. */
+static int probe_qemu(const char *emulator, struct probe *ret, struct error **errp)
 {
 	struct probe result = {};
 	struct stat st;

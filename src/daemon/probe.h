@@ -11,9 +11,6 @@ struct probe {
 	bool has_monitor_object; /* -object monitor-qmp */
 };
 
-/** probe_qemu() - may run the binary; takes a tenth of a second. 0 or -errno with a sentence */
-int probe_qemu(const char *emulator, struct probe *ret, struct error **errp);
-
 /**
  * probe_rewrite_options() - how the rewrite is to be made for a domain on this host
  * @xml: of the domain

@@ -47,7 +47,8 @@ int source_list_add(struct source_list *list, const char *path, bool writable, b
 	return 0;
 }
 
-bool source_clash(const struct source *a, const struct source *b)
+/* The same thing, of which at least one use writes, and not both are shareable. */
+static bool source_clash(const struct source *a, const struct source *b)
 {
 	if (!string_equal(a->key, b->key) && !string_equal(a->path, b->path))
 		return false;

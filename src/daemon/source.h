@@ -20,9 +20,6 @@ struct source_list {
 /** source_list_add() - @path: an absolute path, that need not exist. 0 or -ENOMEM */
 int source_list_add(struct source_list *list, const char *path, bool writable, bool shareable);
 
-/** source_clash() - the same thing, of which at least one use writes, and not both are shareable */
-bool source_clash(const struct source *a, const struct source *b);
-
 /** source_list_clash() - the first of @list that clashes with @source; NULL when none does */
 const struct source *source_list_clash(const struct source_list *list, const struct source *source);
 

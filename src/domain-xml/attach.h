@@ -73,11 +73,6 @@ struct json_object *attach_device(const char *domain_uuid, unsigned index,
 /** attach_device_id() - "virtnvme-nvme<index>", the id of the device in QEMU */
 void attach_device_id(unsigned index, char ret[32]);
 
-/** attach_socket_path() - "<runtime dir>/<uuid>/nvme<index>.sock"; malloc()ed, NULL when out of
- * memory */
-char *attach_socket_path(const struct rewrite_options *options, const char *domain_uuid,
-			 unsigned index);
-
 /**
  * attach_current() - where each controller of a running domain is
  * @xml: its live XML

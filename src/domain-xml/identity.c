@@ -37,7 +37,8 @@ int identity_subsystem_uuid(const char *domain_uuid, const struct metadata_contr
 	return 0;
 }
 
-void identity_serial(const uint8_t from[16], char ret[IDENTITY_SERIAL_SIZE])
+/* "VN" and 18 upper-case hexadecimal digits: exactly 20 characters. */
+static void identity_serial(const uint8_t from[16], char ret[IDENTITY_SERIAL_SIZE])
 {
 	uint8_t hash[16];
 	int i;

@@ -28,9 +28,6 @@ int identity_controller_uuid(const char *domain_uuid, unsigned index, uint8_t re
 int identity_subsystem_uuid(const char *domain_uuid, const struct metadata_controller *controller,
 			    uint8_t ret[16]);
 
-/** identity_serial() - @from: identity_subsystem_uuid(). "VN" and 18 upper-case hexadecimal digits: exactly 20 characters */
-void identity_serial(const uint8_t from[16], char ret[IDENTITY_SERIAL_SIZE]);
-
 /** identity_namespace_uuid() - what Identify's namespace descriptor list shows as UUID */
 void identity_namespace_uuid(const uint8_t from[16], unsigned nsid, uint8_t ret[16]);
 

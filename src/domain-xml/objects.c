@@ -18,8 +18,8 @@ static char *socket_path(const struct rewrite_options *options, const char *uuid
 	return asprintf(&path, "%s/%s/%s", dir, uuid, name) < 0 ? NULL : path;
 }
 
-char *attach_socket_path(const struct rewrite_options *options, const char *domain_uuid,
-			 unsigned index)
+static char *attach_socket_path(const struct rewrite_options *options, const char *domain_uuid,
+				unsigned index)
 {
 	char name[32];
 

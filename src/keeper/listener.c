@@ -18,7 +18,8 @@ struct listener {
 	bool used;
 };
 
-int listener_give_to(const char *path, uid_t uid, gid_t gid)
+/* To the domain's owner; 0 or -errno. Without privileges, to whom it belongs already. */
+static int listener_give_to(const char *path, uid_t uid, gid_t gid)
 {
 	if (geteuid() != 0 && uid == geteuid())
 		return 0;

@@ -39,8 +39,4 @@ bool listener_used(const struct listener *listener);
 
 const char *listener_path(const struct listener *listener);
 
-/** listener_give_to() - chown a file to the domain's owner; 0 or -errno. Without privileges, to
- * whom it belongs already. */
-int listener_give_to(const char *path, uid_t uid, gid_t gid);
-
 #endif

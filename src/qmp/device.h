@@ -18,15 +18,6 @@ int qmp_query_version(const struct qmp_transport *qmp, struct qmp_version *ret,
 		      struct error **errp);
 
 /**
- * qmp_unplug_is_safe() - may an MSI-X vfio-user-pci device be unplugged from this QEMU?
- *
- * QEMU aborts with the guest when such a device is finalized (system/memory.c:
- * "subregion->container
- * == mr"), measured on 11.1.3. Only versions that are known to be good are.
- */
-bool qmp_unplug_is_safe(const struct qmp_version *version);
-
-/**
  * qmp_device_del_vfio_user() - unplug a controller; asks QEMU for its version first
  *
  * Return: 0 when the guest has been asked to let go, -EOPNOTSUPP, without having asked for

@@ -5,7 +5,8 @@
 
 #include "base/i18n.h"
 
-char *qmp_command(const char *command, struct json_object *arguments)
+/* The text of a command; @arguments is borrowed and may be NULL. */
+static char *qmp_command(const char *command, struct json_object *arguments)
 {
 	_cleanup_json_ struct json_object *object = json_object_new_object();
 

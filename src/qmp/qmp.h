@@ -31,9 +31,6 @@ struct qmp_transport {
 int qmp_execute(const struct qmp_transport *qmp, const char *command, struct json_object *arguments,
 		struct json_object **ret, struct error **errp);
 
-/** qmp_command() - the text of a command; @arguments is borrowed and may be NULL. malloc()ed. */
-char *qmp_command(const char *command, struct json_object *arguments);
-
 /** qmp_parse_answer() - the other half of qmp_execute(): errors as there */
 int qmp_parse_answer(const char *answer, struct json_object **ret, struct error **errp);
 

@@ -92,7 +92,6 @@ void vfio_user_dma_free(struct vfio_user_dma *dma);
 int vfio_user_dma_map(struct vfio_user_dma *dma, const struct vfio_user_dma_map *map, int fd);
 /** vfio_user_dma_unmap() - -ENOENT unless there is exactly that region */
 int vfio_user_dma_unmap(struct vfio_user_dma *dma, uint64_t iova, uint64_t size);
-void vfio_user_dma_unmap_all(struct vfio_user_dma *dma);
 
 int vfio_user_dma_messages_init(struct vfio_user_dma_messages *messages);
 void vfio_user_dma_messages_destroy(struct vfio_user_dma_messages *messages);

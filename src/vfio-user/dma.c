@@ -187,7 +187,7 @@ int vfio_user_dma_unmap(struct vfio_user_dma *dma, uint64_t iova, uint64_t size)
 	return 0;
 }
 
-void vfio_user_dma_unmap_all(struct vfio_user_dma *dma)
+static void vfio_user_dma_unmap_all(struct vfio_user_dma *dma)
 {
 	unsigned i;
 

@@ -10,16 +10,6 @@
 struct vfio_user_irq *vfio_user_irq_new(const uint32_t *counts);
 void vfio_user_irq_free(struct vfio_user_irq *irq);
 
-/**
- * vfio_user_irq_set() - SET_IRQS; judged, the workers stand still
- * @data: the bytes of DATA_BOOL
- * @fds: of DATA_EVENTFD; those kept are set to -1
- *
- * Return: 0, -EINVAL (not an eventfd), -ENOTTY (masking by eventfd, but for unmasking INTx).
- */
-int vfio_user_irq_set(struct vfio_user_irq *irq, const struct vfio_irq_set *set,
-		      const uint8_t *data, int *fds, size_t fd_count);
-
 /** vfio_user_irq_unmask_fd() - the eventfd by which the client unmasks INTx; -1: none */
 int vfio_user_irq_unmask_fd(const struct vfio_user_irq *irq);
 /** vfio_user_irq_unmask_by_fd() - that eventfd is readable */

@@ -261,8 +261,13 @@ static int set_by_eventfd(struct vfio_user_irq *irq, const struct vfio_irq_set *
 	return 0;
 }
 
-int vfio_user_irq_set(struct vfio_user_irq *irq, const struct vfio_irq_set *set,
-		      const uint8_t *data, int *fds, size_t fd_count)
+/*
+ * SET_IRQS; judged, the workers stand still. @data: the bytes of DATA_BOOL. @fds: of DATA_EVENTFD;
+ * those kept are set to -1. 0, -EINVAL (not an eventfd), -ENOTTY (masking by eventfd, but for
+ * unmasking INTx).
+ */
+static int vfio_user_irq_set(struct vfio_user_irq *irq, const struct vfio_irq_set *set,
+			     const uint8_t *data, int *fds, size_t fd_count)
 {
 	uint32_t kind = set->flags & VFIO_IRQ_SET_DATA_TYPE_MASK;
 	unsigned i;
