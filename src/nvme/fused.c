@@ -40,13 +40,11 @@
 /* A claim of a predecessor's; others count up from here. */
 #define INHERITED 1
 
-nvme_status nvme_fused_judge(struct nvme_request *request)
+nvme_status nvme_fused_judge_half(struct nvme_request *request)
 {
 	const struct nvme_command *command = &request->command;
 
 	switch (command->flags & NVME_COMMAND_FUSE) {
-	case 0:
-		return 0;
 	case NVME_FUSE_FIRST:
 		if (!request->partner)
 			return NVME_MISSING_FUSED | NVME_DNR;
@@ -64,24 +62,16 @@ nvme_status nvme_fused_judge(struct nvme_request *request)
 /*
  * The namespace
  */
-static void report_when_quiet(struct nvme_namespace_share *share)
+void nvme_fused_closed(struct nvme_namespace_share *share)
 {
 	struct nvme_namespace *ns = share->ns;
 	struct nvme_request *owner;
 
-	if (!share->closing || share->executing)
-		return;
 	share->closing = false;
 	/* Who is last: from then on it may end, and the namespace with it. */
 	owner = READ_ONCE(ns->owner);
 	if (__atomic_sub_fetch(&ns->unclosed, 1, __ATOMIC_ACQ_REL) == 0)
 		nvme_host_call(ns->ctrl->host, owner->worker->index, &owner->call);
-}
-
-void nvme_fused_quiet(struct nvme_namespace_share *share)
-{
-	share->executing--;
-	report_when_quiet(share);
 }
 
 void nvme_fused_close(struct nvme_host_call *call)
@@ -94,7 +84,8 @@ void nvme_fused_close(struct nvme_host_call *call)
 		nvme_worker_retry_gated(worker);
 	share->closed = LOAD_ACQUIRE(share->ns->claim);
 	share->closing = true;
-	report_when_quiet(share);
+	if (!share->executing)
+		nvme_fused_closed(share);
 }
 
 void nvme_fused_open(struct nvme_namespace *ns)

@@ -15,8 +15,13 @@ static inline bool nvme_fused_is_pair(const struct nvme_command *first,
 	       (second->flags & NVME_COMMAND_FUSE) == NVME_FUSE_SECOND;
 }
 
+nvme_status nvme_fused_judge_half(struct nvme_request *request);
+
 /** nvme_fused_judge() - is it what its place in a pair allows? 0 or the status it ends with. */
-nvme_status nvme_fused_judge(struct nvme_request *request);
+static inline nvme_status nvme_fused_judge(struct nvme_request *request)
+{
+	return request->command.flags & NVME_COMMAND_FUSE ? nvme_fused_judge_half(request) : 0;
+}
 
 /** nvme_fused_start() - both, as nvme_request_start() does with one */
 void nvme_fused_start(struct nvme_request *first, struct nvme_request *second);
@@ -43,8 +48,15 @@ void nvme_fused_open(struct nvme_namespace *ns);
 /** nvme_fused_close() - see to it that nothing of the namespace is executed here; runs as a call */
 void nvme_fused_close(struct nvme_host_call *call);
 
-/** nvme_fused_quiet() - a worker executes nothing of the namespace now */
-void nvme_fused_quiet(struct nvme_namespace_share *share);
+/** nvme_fused_closed() - nothing of the namespace is executed here any more, as it was to be */
+void nvme_fused_closed(struct nvme_namespace_share *share);
+
+/** nvme_fused_quiet() - one command of the namespace less is executed here */
+static inline void nvme_fused_quiet(struct nvme_namespace_share *share)
+{
+	if (--share->executing == 0 && share->closing)
+		nvme_fused_closed(share);
+}
 
 /** nvme_fused_admits() - may it be executed now: its namespace is ready and no pair's own? */
 static inline bool nvme_fused_admits(const struct nvme_request *request)

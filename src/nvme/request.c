@@ -195,15 +195,16 @@ void nvme_request_take_in_hand(struct nvme_request *request)
 void nvme_request_start(struct nvme_request *request)
 {
 	struct nvme_sq *sq = request->sq;
+	uint64_t word = nvme_journal_word(&sq->journal, request->slot);
 	nvme_status status = 0;
 
 	nvme_request_take_in_hand(request);
-	if (nvme_journal_status(nvme_journal_word(&sq->journal, request->slot)))
+	if (nvme_journal_status(word))
 		parse_inherited(request);
 	else
 		status = sq->id ? nvme_io_parse(request) : nvme_admin_parse(request);
 	/* Whatever becomes of it: its end opens the namespace. */
-	if (sq->id && request->ns && nvme_request_was_judged(request))
+	if (nvme_journal_stage(word) == NVME_JOURNAL_STARTED && sq->id && request->ns)
 		nvme_fused_inherit(request);
 	nvme_request_begin(request, status);
 }
