@@ -17,6 +17,13 @@
  * begins again from the first piece, erases nothing that anybody was told is written: it finds the
  * format in the journal and goes on refusing, before it fetches anything. What was fetched earlier
  * and has not ended is not refused: it may be before or after the format.
+ *
+ * Others of the image on this host are told by the page they have in common (share.h): its `owner` is the
+ * key of the controller that formats, and above it a number that each attempt changes. They refuse
+ * their commands as long as that one, or its successor, is there. Of one that is gone for good they
+ * take the word away, by an exchange of what they have seen. So a successor that comes all the same,
+ * after a restore say, finds that its attempt is not there any more: then somebody may have been told that he
+ * has written, and it erases nothing more and fails.
  */
 #include "nvme/format.h"
 
@@ -28,6 +35,10 @@
 #include "nvme/io.h"
 
 #define PIECE (64ULL << 20)
+
+/* A key has at most 2^48. */
+#define OWNER_KEY     ((1ULL << 49) - 1)
+#define OWNER_ATTEMPT (1ULL << 49)
 
 static void erase(struct nvme_request *request);
 
@@ -74,6 +85,8 @@ static void erase(struct nvme_request *request)
 		nvme_request_complete(request, NVME_INVALID_NAMESPACE | NVME_DNR);
 		return;
 	}
+	if (ns->share)
+		WRITE_ONCE(nvme_share_format(ns->share)->left, nvme_format_percent_left(ns));
 	request->block = (struct block_request){
 		.op = BLOCK_WRITE_ZEROES,
 		.flags = BLOCK_FUA,
@@ -84,24 +97,98 @@ static void erase(struct nvme_request *request)
 	nvme_io_submit(request);
 }
 
+/*
+ * Others of the image
+ */
+static bool exchange(const struct nvme_share *share, uint64_t seen, uint64_t owner)
+{
+	return __atomic_compare_exchange_n(&nvme_share_format(share)->owner, &seen, owner, false,
+					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+static uint64_t owner_of(const struct nvme_share *share)
+{
+	return __atomic_load_n(&nvme_share_format(share)->owner, __ATOMIC_SEQ_CST);
+}
+
+static bool is_ours(const struct nvme_share *share, uint64_t owner)
+{
+	return (owner & OWNER_KEY) == share->key;
+}
+
+bool nvme_format_is_elsewhere(const struct nvme_namespace *ns)
+{
+	struct nvme_share *share = ns->share;
+	uint64_t owner;
+
+	if (!share)
+		return false;
+	do {
+		owner = owner_of(share);
+		if (!owner || is_ours(share, owner))
+			return false;
+		if (share->is_alive(share, owner & OWNER_KEY))
+			return true;
+	} while (!exchange(share, owner, 0));
+	return false;
+}
+
+static void disown(const struct nvme_namespace *ns)
+{
+	uint64_t owner = ns->share ? owner_of(ns->share) : 0;
+
+	if (owner && is_ours(ns->share, owner))
+		exchange(ns->share, owner, 0);
+}
+
+/* The number is a new one also where the word is ours: who has seen us dead takes nothing away then. */
+static nvme_status take(const struct nvme_namespace *ns, bool again)
+{
+	struct nvme_share *share = ns->share;
+	uint64_t owner;
+
+	do {
+		if (nvme_format_is_elsewhere(ns))
+			return NVME_FORMAT_IN_PROGRESS;
+		owner = owner_of(share);
+		if (again && !is_ours(share, owner))
+			return NVME_INTERNAL_ERROR;
+	} while ((owner && !is_ours(share, owner)) ||
+		 !exchange(share, owner, share->key | ((owner & ~OWNER_KEY) + OWNER_ATTEMPT)));
+	return 0;
+}
+
+void nvme_format_end(struct nvme_namespace *ns)
+{
+	disown(ns);
+	ns->formatted = 0;
+	STORE_RELEASE(ns->format, 0);
+}
+
 void nvme_format(struct nvme_request *request)
 {
 	struct nvme_namespace *ns = request->ns;
+	bool again = nvme_format_is(request);
+	nvme_status status = 0;
 
 	/* It came while the other one waited to begin. */
-	if (ns->format && !nvme_format_is(request)) {
-		nvme_request_complete(request, NVME_FORMAT_IN_PROGRESS);
+	if (ns->format && !again)
+		status = NVME_FORMAT_IN_PROGRESS;
+	else if (ns->share)
+		status = take(ns, again);
+	if (status) {
+		nvme_request_complete(request, status);
 		return;
 	}
 	STORE_RELEASE(ns->format, request->slot + 1);
 	erase(request);
 }
 
-void nvme_format_adopt(struct nvme_namespace *ns)
+void nvme_format_adopt(struct nvme_namespace *ns, bool was_there)
 {
 	const struct nvme_state *state = ns->ctrl->state;
 
-	for (unsigned slot = 0; slot < state->sqs[0].slots; slot++) {
+	for (unsigned slot = 0; was_there && slot < state->sqs[0].slots; slot++) {
 		const struct nvme_command *command = &state->journals[0].commands[slot];
 		uint64_t word = state->journals[0].slots[slot].word;
 
@@ -110,6 +197,8 @@ void nvme_format_adopt(struct nvme_namespace *ns)
 		    !command->flags && command->nsid == ns->nsid)
 			ns->format = slot + 1;
 	}
+	if (!ns->format)
+		disown(ns);
 }
 
 void nvme_format_forget(struct nvme_controller *ctrl)
@@ -118,7 +207,7 @@ void nvme_format_forget(struct nvme_controller *ctrl)
 		struct nvme_namespace *ns = nvme_namespace_find(ctrl, nsid);
 
 		if (ns)
-			STORE_RELEASE(ns->format, 0);
+			nvme_format_end(ns);
 	}
 }
 
@@ -126,7 +215,11 @@ unsigned nvme_format_percent_left(const struct nvme_namespace *ns)
 {
 	uint64_t blocks = READ_ONCE(ns->blocks), done = ns->formatted >> ns->block_shift;
 
-	return ns->format ? DIV_ROUND_UP((blocks - MIN(done, blocks)) * 100, blocks) : 0;
+	if (ns->format)
+		return DIV_ROUND_UP((blocks - MIN(done, blocks)) * 100, blocks);
+	return nvme_format_is_elsewhere(ns)
+		       ? MIN(READ_ONCE(nvme_share_format(ns->share)->left), 100u)
+		       : 0;
 }
 
 nvme_status nvme_format_judge(struct nvme_request *request)

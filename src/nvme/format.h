@@ -4,6 +4,7 @@
 
 #include "nvme/namespace.h"
 #include "nvme/queue.h"
+#include "nvme/share.h"
 
 /** nvme_format_judge() - Format NVM, section 5.23: 0, and the namespace in request->ns, or the status */
 nvme_status nvme_format_judge(struct nvme_request *request);
@@ -11,8 +12,8 @@ nvme_status nvme_format_judge(struct nvme_request *request);
 /** nvme_format() - execute it */
 void nvme_format(struct nvme_request *request);
 
-/** nvme_format_adopt() - a namespace that a predecessor had, and perhaps was formatting */
-void nvme_format_adopt(struct nvme_namespace *ns);
+/** nvme_format_adopt() - a namespace that a predecessor had, and perhaps was formatting, or a new one */
+void nvme_format_adopt(struct nvme_namespace *ns, bool was_there);
 
 /** nvme_format_forget() - with a reset: no command formats anything; all workers have drained */
 void nvme_format_forget(struct nvme_controller *ctrl);
@@ -26,22 +27,30 @@ static inline bool nvme_format_is(const struct nvme_request *request)
 	return !request->sq->id && request->ns && request->ns->format == request->slot + 1u;
 }
 
+/** nvme_format_end() - the namespace is not being formatted any more */
+void nvme_format_end(struct nvme_namespace *ns);
+
 /** nvme_format_release() - a request that ends formats nothing any more */
 static inline void nvme_format_release(const struct nvme_request *request)
 {
-	if (!nvme_format_is(request))
-		return;
-	request->ns->formatted = 0;
-	STORE_RELEASE(request->ns->format, 0);
+	if (nvme_format_is(request))
+		nvme_format_end(request->ns);
 }
+
+/** nvme_format_is_elsewhere() - is the image being formatted by another controller? */
+bool nvme_format_is_elsewhere(const struct nvme_namespace *ns);
 
 /** nvme_format_admits() - may a command for request->ns go on, or is that being formatted? */
 static inline bool nvme_format_admits(const struct nvme_request *request)
 {
-	uint32_t format = LOAD_ACQUIRE(request->ns->format);
+	const struct nvme_namespace *ns = request->ns;
+	uint32_t format = LOAD_ACQUIRE(ns->format);
 
+	if (!format && (!ns->share || !LOAD_ACQUIRE(nvme_share_format(ns->share)->owner)))
+		return true;
 	/* The format itself, which a predecessor has begun; or a write whose compare has had its answer. */
-	return !format || nvme_format_is(request) || nvme_request_was_judged(request);
+	return nvme_format_is(request) || nvme_request_was_judged(request) ||
+	       (!format && !nvme_format_is_elsewhere(ns));
 }
 
 #endif

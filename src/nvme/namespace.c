@@ -183,13 +183,13 @@ int nvme_controller_attach(struct nvme_controller *ctrl, const struct nvme_names
 			return error_set_errno(errp, -err, _("namespace %u: its reservations"),
 					       nsid);
 		}
+		ns->share = config->share;
 	}
 	ns->ready = !config->not_ready;
 	if (ctrl->half_done & bit(nsid))
 		nvme_fused_close_new(ns);
 	ctrl->half_done &= ~bit(nsid);
-	if (ctrl->awaited & bit(nsid))
-		nvme_format_adopt(ns);
+	nvme_format_adopt(ns, ctrl->awaited & bit(nsid));
 	STORE_RELEASE(ctrl->namespaces[nsid - 1], ns);
 	record(ns);
 	if (ns->ready)

@@ -69,6 +69,8 @@ struct nvme_namespace {
 	struct nvme_reservation *reservation; /* NULL: it has none */
 	bool ready; /* atomic: nobody else's requests are under way, its commands may be executed */
 
+	struct nvme_share *share; /* NULL: nobody else is known to have the image */
+
 	/* See format.c; worker 0's. */
 	uint32_t format;    /* the command's slot in the admin queue's journal, from 1; atomic */
 	uint64_t formatted; /* bytes */

@@ -34,7 +34,7 @@ struct page {
 	struct place places[PLACES];
 	struct copy copies[2];
 };
-_Static_assert(sizeof(struct page) <= NVME_SHARE_BYTES, "layout");
+_Static_assert(sizeof(struct page) <= NVME_SHARE_FORMAT_AT, "layout");
 _Static_assert(sizeof(struct copy) == 2320, "a change of the layout is a new PAGE_VERSION");
 
 /* request->mark of one that has been executed, and waits until others have seen its change. */

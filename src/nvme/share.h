@@ -22,4 +22,17 @@ struct nvme_share {
 
 #define NVME_SHARE_BYTES 8192
 
+/* The page's end; all before it is reservation.c's. See format.c. */
+struct nvme_share_format {
+	uint64_t owner; /* the one whose Format is in progress, 0: nobody; atomic */
+	uint32_t left;	/* percent of it */
+	uint32_t reserved;
+};
+#define NVME_SHARE_FORMAT_AT (NVME_SHARE_BYTES - sizeof(struct nvme_share_format))
+
+static inline struct nvme_share_format *nvme_share_format(const struct nvme_share *share)
+{
+	return (struct nvme_share_format *)((char *)share->page + NVME_SHARE_FORMAT_AT);
+}
+
 #endif

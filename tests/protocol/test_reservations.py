@@ -15,7 +15,8 @@ from test_keeper import drive, keeper      # noqa: F401 pylint: disable=unused-i
 MiB = 1 << 20
 SET_FEATURE, HOST_ID = 0x09, 0x81
 REGISTER, REPORT, ACQUIRE, RELEASE = 0x0d, 0x0e, 0x11, 0x15
-CONFLICT = 0x83
+FORMAT = 0x80
+CONFLICT, FORMAT_IN_PROGRESS = 0x83, 0x84
 WRITE_EXCLUSIVE, PREEMPT_AND_ABORT = 1 << 8, 2
 
 
@@ -95,6 +96,28 @@ def test_a_guest_is_fenced(guests):
     b.queues[1].wait(late)
     assert (write_status(a), write_status(b)) == (0, CONFLICT)
     assert b.read(0, 512) == bytes(512)
+
+
+def test_a_format_of_the_other_is_in_progress(guests):
+    (_, second), (a, b), faults = guests
+
+    def format_hangs():
+        faults.write_zeroes.hang()
+        cid = b.admin.submit(FORMAT, 1)
+        b.until(lambda: faults.write_zeroes.held == 1)
+        assert a.identify(0, 1)[32] == 0x80 | 100
+        assert write_status(a) == FORMAT_IN_PROGRESS
+        return cid
+
+    cid = format_hangs()
+    faults.clear()
+    b.admin.wait(cid)
+    assert write_status(a) == 0 and a.identify(0, 1)[32] == 0x80
+    # Nor is a guest that is there no more in the way of others.
+    format_hangs()
+    faults.clear()
+    second.kill()
+    a.until(lambda: write_status(a) == 0)
 
 
 def test_a_dead_guest_is_not_waited_for(guests):

@@ -354,6 +354,172 @@ static void a_pair_does_not_wait_for_the_rest(void **state)
 	assert_int_equal(large->last.offset, 64 * MiB);
 }
 
+/*
+ * Another controller with the same image, in this guest or another one
+ */
+static uint8_t page_of_both[NVME_SHARE_BYTES] __attribute__((aligned(8)));
+static bool dead[3]; /* by key: and nobody comes after it */
+
+static bool lock(struct nvme_share *share)
+{
+	return true;
+}
+
+static void ignore(struct nvme_share *share)
+{
+}
+
+static bool is_alive(struct nvme_share *share, uint64_t key)
+{
+	return (key == 1 || key == 2) && !dead[key];
+}
+
+static struct nvme_share first_share = { page_of_both, 1, lock, ignore, ignore, is_alive },
+			 second_share = { page_of_both, 2, lock, ignore, ignore, is_alive };
+
+static void attach_shared(struct machine *machine, struct nvme_share *share)
+{
+	const struct nvme_namespace_config config = { .nsid = 3,
+						      .shareable = true,
+						      .share = share };
+
+	assert_int_equal(
+		nvme_controller_attach(machine->ctrl, &config, (struct block *)large, NULL), 0);
+}
+
+static struct machine *another(struct machine *machine)
+{
+	struct machine *other = machine_new(1);
+
+	memset(page_of_both, 0, sizeof(page_of_both));
+	dead[1] = dead[2] = false;
+	assert_non_null(machine_restart(other, NULL));
+	machine_enable(other);
+	machine_create_queue(other, 1, MACHINE_ENTRIES);
+	assert_int_equal(nvme_controller_detach(machine->ctrl, 2, frozen, &(bool){ false }), 0);
+	machine_run(machine);
+	attach_shared(machine, &first_share);
+	attach_shared(other, &second_share);
+	return other;
+}
+
+static struct nvme_command write_of(struct machine *machine, uint64_t page)
+{
+	struct nvme_command command = machine_rw(NVME_IO_WRITE, 0, 1, page, 0);
+
+	memset(machine_at(machine, page), 0x77, 512);
+	command.nsid = 3;
+	return command;
+}
+
+static unsigned progress_of_shared(struct machine *machine, uint64_t page)
+{
+	const struct nvme_identify_namespace *namespace = machine_at(machine, page);
+	const struct nvme_command identify = {
+		.opcode = NVME_ADMIN_IDENTIFY, .nsid = 3, .prp1 = page, .cdw10 = NVME_CNS_NAMESPACE
+	};
+
+	assert_status(machine_execute(machine, 0, identify), 0);
+	return namespace->fpi & ~NVME_FPI_SUPPORTED;
+}
+
+static void the_other_path_is_refused_too(void **state)
+{
+	struct machine *machine = *state, *other = another(machine);
+	struct machine_completion completion;
+	uint64_t page = machine_alloc(other, 1);
+	struct nvme_command write = write_of(other, page);
+
+	assert_status(machine_execute(other, 1, write), 0);
+	large->hold = true;
+	machine_submit(machine, 0, format(3, 0));
+	machine_run(machine);
+	expect_refused(other, 1, write);
+	expect_refused(other, 0, format(3, 0));
+	assert_int_equal(progress_of_shared(other, page), 100);
+	machine_release(machine, large);
+	machine_run(machine);
+	assert_int_equal(progress_of_shared(other, page), 2);
+	expect_refused(other, 1, write);
+	large->hold = false;
+	machine_release(machine, large);
+	machine_run(machine);
+	assert_true(machine_take(machine, 0, &completion));
+	assert_status(completion, 0);
+	assert_int_equal(progress_of_shared(other, page), 0);
+	assert_status(machine_execute(other, 1, write_of(other, page)), 0);
+	assert_status(machine_execute(other, 0, format(3, 0)), 0);
+	assert_true(is_all(large, 0));
+	machine_free(other);
+}
+
+static void start_and_die(struct machine *machine)
+{
+	large->drop = true;
+	machine_submit(machine, 0, format(3, 0));
+	machine_run(machine);
+	large->drop = false;
+}
+
+static void come_back(struct machine *machine)
+{
+	machine_restart(machine, NULL);
+	dead[1] = false;
+	machine_attach(machine, 1, machine_disk(machine));
+	attach_shared(machine, &first_share);
+	machine_run(machine);
+}
+
+/* Who comes after it formats on, and nobody writes between. Who has let somebody in does not. */
+static void the_other_path_waits_for_a_successor(void **state)
+{
+	struct machine *machine = *state, *other = another(machine);
+	struct machine_completion completion;
+	uint64_t page = machine_alloc(other, 1);
+
+	start_and_die(machine);
+	expect_refused(other, 1, write_of(other, page));
+	come_back(machine);
+	assert_true(machine_take(machine, 0, &completion));
+	assert_status(completion, 0);
+	assert_true(is_all(large, 0));
+
+	start_and_die(machine);
+	dead[1] = true;
+	assert_int_equal(progress_of_shared(other, page), 0);
+	assert_status(machine_execute(other, 1, write_of(other, page)), 0);
+	come_back(machine);
+	assert_true(machine_take(machine, 0, &completion));
+	assert_status(completion, NVME_INTERNAL_ERROR);
+	assert_int_equal(large->data[0], 0x77);
+	machine_free(other);
+}
+
+/* Nor does a reset, or a guest that is there no more, leave it closed. */
+static void a_format_that_ends_lets_others_in(void **state)
+{
+	struct machine *machine = *state, *other = another(machine);
+	uint64_t page = machine_alloc(other, 1);
+
+	large->hold = true;
+	machine_submit(machine, 0, format(3, 0));
+	machine_run(machine);
+	expect_refused(other, 1, write_of(other, page));
+	machine_write32(machine, NVME_REG_CC, 0);
+	machine_run(machine);
+	large->hold = false;
+	machine_release(machine, large);
+	machine_run(machine);
+	assert_int_equal(machine_read32(machine, NVME_REG_CSTS), 0);
+	assert_status(machine_execute(other, 1, write_of(other, page)), 0);
+
+	machine_enable(machine);
+	start_and_die(machine);
+	dead[1] = true;
+	assert_status(machine_execute(other, 0, format(3, 0)), 0);
+	machine_free(other);
+}
+
 /* However large it is: this backend ends each piece inside submit, as one in memory does. */
 static void any_number_of_pieces(void **state)
 {
@@ -395,6 +561,9 @@ int main(void)
 						setup_two_workers, teardown),
 		test(a_reset_of_a_successor_ends_it),
 		test(any_number_of_pieces),
+		test(the_other_path_is_refused_too),
+		test(the_other_path_waits_for_a_successor),
+		test(a_format_that_ends_lets_others_in),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
