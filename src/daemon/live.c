@@ -11,6 +11,7 @@
 #include "daemon/keeper.h"
 #include "daemon/libvirt.h"
 #include "daemon/monitor.h"
+#include "daemon/resize.h"
 #include "domain-xml/attach.h"
 #include "domain-xml/domain.h"
 #include "qmp/device.h"
@@ -307,6 +308,46 @@ static void set_iotune(struct live *live, unsigned index, const struct metadata_
 			    virDomainGetName(live->dom), index, disk->nsid, error_message(err));
 }
 
+/* What we wrote there last, or what it was set to. */
+static const struct metadata_disk *recorded(const struct live *live, unsigned index, unsigned nsid)
+{
+	const struct domain *domain = live->domain;
+
+	if (!domain->live || domain->live_id != virDomainGetID(live->dom))
+		return NULL;
+	return metadata_disk(domain->live, index, nsid);
+}
+
+static int resize_to(struct live *live, const struct metadata_disk *disk, struct error **errp)
+{
+	struct resize resize = {
+		.domain = live->domain, .active = true, .metadata = live->wish, .disk = disk
+	};
+	int r = resize_open(&resize, errp);
+
+	if (r == 0 && resize.size != disk->capacity) {
+		r = resize_image(&resize, disk->capacity, false, errp);
+		if (r == 0)
+			r = resize_tell(&resize, errp);
+	}
+	resize_close(&resize);
+	return r;
+}
+
+/* A size is a wish when it is a new one: from the start, an image may have another than is written. */
+static void set_capacity(struct live *live, unsigned index, struct metadata_disk *disk)
+{
+	const struct metadata_disk *before = recorded(live, index, disk->nsid);
+	_cleanup_error_ struct error *err = NULL;
+
+	if (!disk->capacity || !before || before->capacity == disk->capacity ||
+	    resize_to(live, disk, &err) == 0)
+		return;
+	log_warning("%s: nvme%un%u cannot have its new size: %s", virDomainGetName(live->dom),
+		    index, disk->nsid, error_message(err));
+	disk->capacity = before->capacity;
+}
+
 static void add_disks(struct live *live, struct metadata_controller *controller)
 {
 	struct json_object *there = keeper_status_controller(live->status, controller->index);
@@ -321,6 +362,7 @@ static void add_disks(struct live *live, struct metadata_controller *controller)
 
 		if (namespace && same_source(live, controller, disk, namespace)) {
 			set_iotune(live, controller->index, disk, namespace);
+			set_capacity(live, controller->index, disk);
 			disk->state = METADATA_STATE_ATTACHED;
 			got++;
 			continue;

@@ -31,6 +31,7 @@ src_libdaemon_a_SOURCES = \
 	src/daemon/request-upgrade.c \
 	src/daemon/request-info.c \
 	src/daemon/request-resize.c \
+	src/daemon/resize.c src/daemon/resize.h \
 	src/daemon/request-migrate.c \
 	src/daemon/requests.c src/daemon/requests.h \
 	src/daemon/shared-storage.c src/daemon/shared-storage.h \

@@ -1,225 +1,64 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <errno.h>
-#include <fcntl.h>
 
 #include "base/i18n.h"
 #include "base/log.h"
 #include "daemon/definition.h"
-#include "daemon/keeper.h"
 #include "daemon/live.h"
 #include "daemon/request.h"
 #include "daemon/requests.h"
-#include "daemon/volumes.h"
+#include "daemon/resize.h"
 
-/*
- * Theory of operation
- *
- * Growing: the image first, then the guest is told. Shrinking: the guest first (the keeper's
- * `resize-namespace` with a limit: when it is answered nothing writes behind the new end), then the
- * image, then the limit is taken away. Killed in between, the guest's disk ends at the limit and the
- * image is as large as it was or as small: the same command again finishes it, and a larger size, or
- * none, undoes it as far as the image goes. Until then the domain does not migrate: a destination
- * would not know of the limit.
- *
- * A migration that begins after we have looked for one may be over or not: a size that is told while
- * QEMU copies memory goes along, and for the moment in which the state is on its way it is tried
- * again.
- */
-#define PATIENCE_TRIES 30
-#define PATIENCE_US    100000
-/* The largest logical block. */
-#define CAPACITY_MIN 4096
-
-struct resize {
+struct request {
 	struct request_domain target;
 	struct metadata *metadata;
-	const struct metadata_disk *disk;
-	char *path;
-	uint64_t size; /* the image's */
+	struct resize resize;
 };
 
-static void resize_clear(struct resize *resize)
+static void request_clear(struct request *request)
 {
-	free(resize->path);
-	metadata_free(resize->metadata);
-	request_domain_close(&resize->target);
+	resize_close(&request->resize);
+	metadata_free(request->metadata);
+	request_domain_close(&request->target);
 }
 
-static int find_disk(struct resize *resize, unsigned index, unsigned nsid, struct error **errp)
+static int find_disk(struct request *request, unsigned index, unsigned nsid, struct error **errp)
 {
-	struct request_domain *target = &resize->target;
+	struct request_domain *target = &request->target;
 
-	resize->metadata = target->active ? live_metadata(target->domain, target->dom, errp)
-					  : definition_metadata(target->dom, errp);
-	if (!resize->metadata)
+	request->metadata = target->active ? live_metadata(target->domain, target->dom, errp)
+					   : definition_metadata(target->dom, errp);
+	if (!request->metadata)
 		return -EIO;
-	resize->disk = metadata_disk(resize->metadata, index, nsid);
-	if (!resize->disk)
+	request->resize = (struct resize){
+		.domain = target->domain,
+		.active = target->active,
+		.metadata = request->metadata,
+		.disk = metadata_disk(request->metadata, index, nsid),
+	};
+	if (!request->resize.disk)
 		return error_set(errp, ENOENT, _("the domain has no disk nvme%un%u"), index, nsid);
-	if (resize->disk->type == METADATA_DISK_MEMORY)
-		return error_set(errp, EINVAL, _("a memory disk cannot be resized"));
-	return 0;
-}
-
-static int look_at_image(struct resize *resize, struct error **errp)
-{
-	_cleanup_close_ int fd = -1;
-	off_t size;
-	bool block;
-	int r;
-
-	r = volumes_path(resize->disk, &resize->path, &block, errp);
-	if (r < 0)
-		return r;
-	fd = open(resize->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
-	if (size < 0)
-		return error_set_errno(errp, errno, "%s", resize->path);
-	resize->size = size;
-	return 0;
-}
-
-/* Who else uses it is not told, and would make a file that was cut off longer again. */
-static int check_shrink(const struct resize *resize, uint64_t capacity, bool force,
-			struct error **errp)
-{
-	struct source_list sources = {};
-	int r;
-
-	if (capacity < CAPACITY_MIN)
-		return error_set(errp, EINVAL, _("a disk has %u bytes at least"), CAPACITY_MIN);
-	if (!force)
-		return error_set(errp, EINVAL,
-				 _("%s has %llu bytes, and making it smaller destroys what is "
-				   "behind the new end; if the guest needs nothing there, add "
-				   "--force"),
-				 resize->path, (unsigned long long)resize->size);
-	if (source_list_add(&sources, resize->path, true, false) < 0)
-		return error_set_errno(errp, ENOMEM, "%s", resize->path);
-	r = domain_check_source(resize->target.domain, &sources.items[0], errp);
-	source_list_clear(&sources);
-	return r;
-}
-
-static int set_size(const struct resize *resize, uint64_t capacity, struct error **errp)
-{
-	const struct metadata_disk *disk = resize->disk;
-	_cleanup_close_ int fd = -1;
-
-	if (disk->type == METADATA_DISK_VOLUME)
-		return volumes_resize(disk->source_pool, disk->source_volume, capacity,
-				      capacity < resize->size, errp);
-	fd = open(resize->path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || ftruncate(fd, capacity) < 0)
-		return error_set_errno(errp, errno, "%s", resize->path);
-	return 0;
-}
-
-static int tell_one(const char *uuid, unsigned index, unsigned nsid, uint64_t limit,
-		    struct error **errp)
-{
-	unsigned tries = 0;
-
-	for (;;) {
-		struct json_object *arguments = json_object_new_object();
-		_cleanup_json_ struct json_object *result = NULL;
-		struct error *err = NULL;
-		int r;
-
-		json_add_u64(arguments, "index", index);
-		json_add_u64(arguments, "nsid", nsid);
-		if (limit)
-			json_add_u64(arguments, "limit", limit);
-		r = keeper_call(uuid, "resize-namespace", arguments, &result, &err);
-		/* A keeper of a version that knows no limit: what it ignores is not in force. */
-		if (r == 0 && limit && json_u64_or(result, "capacity", UINT64_MAX) > limit)
-			r = error_set(&err, EOPNOTSUPP,
-				      _("the domain's disks are served by an older version, which "
-					"cannot do that; run virt-nvme upgrade first"));
-		if (r == 0)
-			return 0;
-		if (r != -EBUSY || ++tries == PATIENCE_TRIES) {
-			error_propagate(errp, err);
-			return r;
-		}
-		error_free(err);
-		usleep(PATIENCE_US);
-	}
-}
-
-/* An image may be behind several namespaces of the domain. */
-static int tell_guest(const struct resize *resize, uint64_t limit, struct error **errp)
-{
-	const struct metadata *metadata = resize->metadata;
-	size_t i, j;
-	int r = 0;
-
-	for (i = 0; i < metadata->controller_count; i++) {
-		const struct metadata_controller *controller = &metadata->controllers[i];
-
-		for (j = 0; j < controller->disk_count && r == 0; j++)
-			if (&controller->disks[j] == resize->disk ||
-			    (controller->disks[j].type == resize->disk->type &&
-			     metadata_same_source(&controller->disks[j], resize->disk)))
-				r = tell_one(resize->target.domain->uuid, controller->index,
-					     controller->disks[j].nsid, limit, errp);
-	}
-	return r;
-}
-
-static int shrink(const struct resize *resize, uint64_t capacity, struct error **errp)
-{
-	int r = tell_guest(resize, capacity, errp);
-
-	if (r == 0)
-		r = set_size(resize, capacity, errp);
-	if (r < 0) {
-		_cleanup_error_ struct error *err = NULL;
-
-		if (tell_guest(resize, 0, &err) < 0)
-			log_warning("%s: %s", resize->path, error_message(err));
-	}
-	return r;
-}
-
-static int change_image(const struct resize *resize, uint64_t capacity, bool force,
-			struct error **errp)
-{
-	int r;
-
-	if (!capacity || capacity == resize->size)
-		return 0; /* somebody else has resized it */
-	if (resize->disk->type == METADATA_DISK_BLOCK)
-		return error_set(errp, EINVAL,
-				 _("%s has %llu bytes; resize it by its own means, and leave the "
-				   "size out here"),
-				 resize->path, (unsigned long long)resize->size);
-	if (capacity > resize->size)
-		return set_size(resize, capacity, errp);
-	r = check_shrink(resize, capacity, force, errp);
-	if (r < 0)
-		return r;
-	return resize->target.active ? shrink(resize, capacity, errp)
-				     : set_size(resize, capacity, errp);
+	return resize_open(&request->resize, errp);
 }
 
 /* So that nobody reads another size there. It is a record: what counts is the image. */
-static void record_capacity(struct resize *resize, unsigned index, unsigned nsid, uint64_t capacity)
+static void record_capacity(struct request *request, unsigned index, unsigned nsid,
+			    uint64_t capacity)
 {
-	struct metadata_disk *disk = metadata_disk(resize->metadata, index, nsid);
-	struct request_domain *target = &resize->target;
+	struct metadata_disk *disk = metadata_disk(request->metadata, index, nsid);
+	struct request_domain *target = &request->target;
 	_cleanup_metadata_ struct metadata *wish = NULL;
 	_cleanup_error_ struct error *err = NULL;
 
 	if (!disk->capacity || disk->capacity == capacity)
 		return;
-	wish = metadata_copy(resize->metadata);
+	wish = metadata_copy(request->metadata);
 	if (!wish)
 		return;
 	metadata_disk(wish, index, nsid)->capacity = capacity;
 	if (live_change(target->domain, target->dom, steal_pointer(wish), &err) < 0)
-		log_warning("%s: the new size is not in the live metadata: %s", resize->path,
-			    error_message(err));
+		log_warning("%s: the new size is not in the live metadata: %s",
+			    request->resize.path, error_message(err));
 }
 
 /* What the definition asks for, should the image have to be created again. */
@@ -242,11 +81,12 @@ static int remember_capacity(struct request_domain *target, const struct metadat
 	return definition_set_metadata(target->domain, target->dom, metadata, errp);
 }
 
-static int resize_disk(struct resize *resize, struct json_object *arguments, uint64_t *ret_capacity,
-		       struct error **errp)
+static int execute(struct request *request, struct json_object *arguments, uint64_t *ret_capacity,
+		   struct error **errp)
 {
 	uint64_t capacity = json_u64_or(arguments, "capacity", 0);
-	struct request_domain *target = &resize->target;
+	struct request_domain *target = &request->target;
+	struct resize *resize = &request->resize;
 	unsigned index, nsid;
 	int r;
 
@@ -256,22 +96,20 @@ static int resize_disk(struct resize *resize, struct json_object *arguments, uin
 	if (r == 0 && target->active)
 		r = live_check_idle(target->domain, target->dom, errp);
 	if (r == 0)
-		r = find_disk(resize, index, nsid, errp);
+		r = find_disk(request, index, nsid, errp);
 	if (r == 0)
-		r = look_at_image(resize, errp);
-	if (r == 0)
-		r = change_image(resize, capacity, json_bool_or(arguments, "force", false), errp);
+		r = resize_image(resize, capacity, json_bool_or(arguments, "force", false), errp);
 	if (r < 0)
 		return r;
 	*ret_capacity = capacity ? capacity : resize->size;
 	if (target->active) {
-		r = tell_guest(resize, 0, errp);
+		r = resize_tell(resize, errp);
 		if (r < 0) {
 			error_prefix(errp, _("%s has its new size, but the guest was not told"),
 				     resize->path);
 			return r;
 		}
-		record_capacity(resize, index, nsid, *ret_capacity);
+		record_capacity(request, index, nsid, *ret_capacity);
 	}
 	return remember_capacity(target, resize->disk, index, nsid, *ret_capacity, errp);
 }
@@ -279,12 +117,12 @@ static int resize_disk(struct resize *resize, struct json_object *arguments, uin
 int request_resize(struct json_object *arguments, struct json_object **ret_result,
 		   struct error **errp)
 {
-	struct resize resize = {};
+	struct request request = {};
 	uint64_t capacity;
 	int r;
 
-	r = resize_disk(&resize, arguments, &capacity, errp);
-	resize_clear(&resize);
+	r = execute(&request, arguments, &capacity, errp);
+	request_clear(&request);
 	if (r < 0)
 		return r;
 	*ret_result = json_object_new_object();

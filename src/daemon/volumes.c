@@ -368,6 +368,17 @@ int volumes_resize(const char *pool, const char *name, uint64_t capacity, bool s
 	return r;
 }
 
+void volumes_look(const char *pool, const char *name)
+{
+	virStorageVolPtr volume = find_volume(pool, name, NULL);
+	virStorageVolInfo info;
+
+	if (!volume)
+		return;
+	virStorageVolGetInfo(volume, &info);
+	virStorageVolFree(volume);
+}
+
 int volumes_delete(const char *pool, const char *name, struct error **errp)
 {
 	virStorageVolPtr volume = find_volume(pool, name, errp);

@@ -32,6 +32,9 @@ void volumes_prepare(const char *domain, const struct metadata *metadata);
 int volumes_resize(const char *pool, const char *volume, uint64_t capacity, bool shrink,
 		   struct error **errp);
 
+/** volumes_look() - have libvirt see that a volume has been changed by us */
+void volumes_look(const char *pool, const char *volume);
+
 /** volumes_delete() - a volume, from its pool too */
 int volumes_delete(const char *pool, const char *volume, struct error **errp);
 

@@ -212,11 +212,25 @@ def test_resize(vhost, guest):
     assert 'range' in guest.exec('nvme write /dev/nvme0n2 -s 24576 -c 0 -z 512 -d /dev/zero 2>&1').output.lower()
     guest.check('nvme write /dev/nvme0n2 -s 24575 -c 0 -z 512 -d /dev/zero')
     assert image.stat().st_size == 12 << 20
+
+    def set_capacity(size):
+        disks = disk_xml('nvme0n1', f'{IMAGES}/shared.raw', capacity=64), disk_xml('nvme0n2', f'{IMAGES}/grow.raw', capacity=size)
+        vhost.set_metadata('shared', devices_xml(controller_xml(0, *disks)), '--live')
+
+    # A new <capacity> does the same, but makes nothing smaller: it is put back.
+    set_capacity(14)
+    wait_disk(vhost, guest, 14)
+    set_capacity(13)
+    vhost.host.wait_for(lambda: f'>{14 << 20}<' in vhost.metadata('shared', '--live'), 'the size that it has', 20)
+    assert image.stat().st_size == 14 << 20
     vhost.nvme('detach-disk', 'shared', 'nvme0n2', '--live', '--remove-storage')
 
 
 def test_a_new_size_is_in_the_definition(vhost, domain):
-    vhost.define(domain, devices_xml(controller_xml(0, disk_xml('nvme0n1', f'{IMAGES}/other.raw', capacity=8))))
+    pool = f"<pool type='dir'><name>other-pool</name><target><path>{IMAGES}/other-pool</path></target></pool>"
+    vhost.host.run(['mkdir', f'{IMAGES}/other-pool'])
+    vhost.virsh('pool-define', vhost.write('/root/other-pool.xml', pool))
+    vhost.define(domain, devices_xml(controller_xml(0, disk_xml('nvme0n1', 'other-pool/vol', kind='volume', capacity=8))))
     vhost.virsh('start', '--paused', domain)
     vhost.nvme('resize', domain, 'nvme0n1', '10M')
     assert f'>{10 << 20}<' in vhost.virsh('dumpxml', '--inactive', domain).stdout
@@ -225,9 +239,14 @@ def test_a_new_size_is_in_the_definition(vhost, domain):
     vhost.nvme('resize', domain, 'nvme0n1', '11M')
     assert f'>{11 << 20}<' in vhost.virsh('dumpxml', domain).stdout
     assert '--force' in vhost.refusal('virt-nvme', 'resize', domain, 'nvme0n1', '9M')
+    # libvirt does not make a volume smaller than what it occupies.
+    image = vhost.host.path(f'{IMAGES}/other-pool/vol')
+    image.write_bytes(os.urandom(11 << 20))
+    assert 'Allocation:     11.00 MiB' in vhost.virsh('vol-info', 'vol', '--pool', 'other-pool').stdout
     vhost.nvme('resize', domain, 'nvme0n1', '9M', '--force')
     assert f'>{9 << 20}<' in vhost.virsh('dumpxml', domain).stdout
-    assert vhost.host.path(f'{IMAGES}/other.raw').stat().st_size == 9 << 20
+    assert image.stat().st_size == 9 << 20
+    assert 'Capacity:       9.00 MiB' in vhost.virsh('vol-info', 'vol', '--pool', 'other-pool').stdout
 
 
 @pytest.mark.parametrize('where', ['--config'])
