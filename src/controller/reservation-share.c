@@ -171,17 +171,22 @@ static void look(struct reservation_share *share)
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *opaque)
 {
-	look(opaque);
+	struct reservation_share *share = opaque;
+
+	nvme_controller_reservation_changed(share->ctrl);
+	look(share);
 	return 0;
 }
 
 static int on_change(sd_event_source *source, int fd, uint32_t revents, void *opaque)
 {
+	struct reservation_share *share = opaque;
 	char events[4096];
 
 	while (read(fd, events, sizeof(events)) > 0)
 		continue;
-	look(opaque);
+	nvme_controller_reservation_changed(share->ctrl);
+	look(share);
 	return 0;
 }
 

@@ -18,6 +18,9 @@ static const struct {
 				   NVME_LOG_CHANGED_NAMESPACES, NVME_EVENT_NAMESPACE_MASK },
 	[NVME_EVENT_TEMPERATURE] = { NVME_EVENT_TYPE_SMART, NVME_EVENT_TEMPERATURE_THRESHOLD,
 				     NVME_LOG_SMART, NVME_WARNING_OF_TEMPERATURE },
+	/* Masked by feature 82h, before there is anything to tell of. */
+	[NVME_EVENT_RESERVATION] = { NVME_EVENT_TYPE_COMMAND_SET, NVME_EVENT_RESERVATION_LOG,
+				     NVME_LOG_RESERVATION, 0 },
 };
 
 void nvme_async_event_raise(struct nvme_controller *ctrl, enum nvme_event event)
@@ -125,4 +128,6 @@ void nvme_async_event_log_read(struct nvme_controller *ctrl, uint8_t page)
 			ctrl->state->events.masked &= ~(1u << events[event].type);
 	if (page == NVME_LOG_CHANGED_NAMESPACES)
 		forget(ctrl, NVME_EVENT_NAMESPACE);
+	if (page == NVME_LOG_RESERVATION)
+		forget(ctrl, NVME_EVENT_RESERVATION);
 }

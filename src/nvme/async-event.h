@@ -20,6 +20,7 @@ enum nvme_event {
 	NVME_EVENT_DOORBELL_VALUE,
 	NVME_EVENT_NAMESPACE,
 	NVME_EVENT_TEMPERATURE,
+	NVME_EVENT_RESERVATION,
 };
 
 /** nvme_async_event_raise() - any thread */

@@ -57,6 +57,8 @@ struct nvme_controller {
 
 	uint64_t busy; /* see smart.c; atomic */
 
+	bool notices_due; /* see reservation-log.h; atomic */
+
 	enum nvme_phase phase;
 	unsigned draining; /* workers that have not reported */
 	/* Then those whose posted writes are not executed; a reset makes an end of it by counting

@@ -11,6 +11,7 @@
 #include "nvme/fused.h"
 #include "nvme/interrupt.h"
 #include "nvme/recovery.h"
+#include "nvme/reservation-log.h"
 #include "nvme/reservation.h"
 #include "nvme/smart.h"
 
@@ -282,6 +283,7 @@ static void finish_stop(struct nvme_controller *ctrl)
 	nvme_format_forget(ctrl);
 	ctrl->resetting = false;
 	ctrl->phase = NVME_STOPPED;
+	nvme_reservation_log_reset(ctrl);
 	nvme_interrupt_update_intx(ctrl);
 	answer_waiters(ctrl);
 	if (inherited)

@@ -133,6 +133,9 @@ int nvme_controller_detach(struct nvme_controller *ctrl, uint32_t nsid, void (*d
  * any is, unless frozen */
 void nvme_controller_set_ready(struct nvme_controller *ctrl, uint32_t nsid, bool ready);
 
+/** nvme_controller_reservation_changed() - perhaps; what others tell us is due to be looked at */
+void nvme_controller_reservation_changed(struct nvme_controller *ctrl);
+
 /** nvme_controller_reservation_unseen() - has somebody changed the reservations since
  * nvme_controller_reservation_seen()? @ret_change then says to what */
 bool nvme_controller_reservation_unseen(struct nvme_controller *ctrl, uint32_t nsid,

@@ -5,6 +5,7 @@
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
 #include "nvme/identify.h"
+#include "nvme/reservation-log.h"
 #include "nvme/reservation.h"
 #include "nvme/smart.h"
 
@@ -15,7 +16,8 @@ enum select {
 	SELECT_SUPPORTED,
 };
 
-#define CHANGEABLE (1u << 2)
+#define OF_NAMESPACE (1u << 1)
+#define CHANGEABLE   (1u << 2)
 
 /* Temperature Threshold, figure 273 */
 #define THRESHOLD(cdw11) ((cdw11)&0xffff)
@@ -193,6 +195,10 @@ static nvme_status get(struct nvme_request *request, struct nvme_state_features 
 		cdw11 &= 0xffff;
 		request->result = cdw11 | (*vector_word(features, cdw11) >> (cdw11 % 64) & 1) << 16;
 		return 0;
+	case NVME_FEATURE_NOTIFICATION_MASK:
+	case NVME_FEATURE_PERSISTENCE:
+		return nvme_reservation_log_get_feature(request,
+							features != &ctrl->state->features);
 	default:
 		value = number(features, id, &bits);
 		if (!value)
@@ -211,12 +217,17 @@ static nvme_result get_from(struct nvme_request *request, struct nvme_state_feat
 	return bytes ? get_data(request, features, bytes) : get(request, features);
 }
 
+static bool is_of_namespace(uint8_t id)
+{
+	return id == NVME_FEATURE_NOTIFICATION_MASK || id == NVME_FEATURE_PERSISTENCE;
+}
+
 /* What may be set, and nothing is transferred. */
 static nvme_status get_supported(struct nvme_request *request, struct nvme_state_features *features)
 {
 	nvme_status status = data_bytes(&request->command) ? 0 : get(request, features);
 
-	request->result = CHANGEABLE;
+	request->result = CHANGEABLE | (is_of_namespace(request->command.cdw10) ? OF_NAMESPACE : 0);
 	return status;
 }
 
@@ -296,6 +307,9 @@ static nvme_status set(struct nvme_request *request)
 		if (nvme_smart_is_too_hot(features))
 			nvme_async_event_raise(request->worker->ctrl, NVME_EVENT_TEMPERATURE);
 		return 0;
+	case NVME_FEATURE_NOTIFICATION_MASK:
+	case NVME_FEATURE_PERSISTENCE:
+		return nvme_reservation_log_set_feature(request);
 	case NVME_FEATURE_POWER:
 		if (cdw11 & 0x1f)
 			return nvme_invalid_field(request, cdw11);
@@ -322,7 +336,7 @@ void nvme_features_set(struct nvme_request *request)
 	nvme_request_finish(request, result);
 }
 
-void nvme_features_effects(uint32_t *effects)
+void nvme_features_effects(struct nvme_controller *ctrl, uint32_t *effects)
 {
 	static const uint8_t others[] = { NVME_FEATURE_TEMPERATURE,   NVME_FEATURE_QUEUES,
 					  NVME_FEATURE_VECTOR,	      NVME_FEATURE_TIMESTAMP,
@@ -333,4 +347,6 @@ void nvme_features_effects(uint32_t *effects)
 	for (unsigned id = 0; id < 256; id++)
 		if (number(&unused, id, &bits) || memchr(others, id, sizeof(others)))
 			effects[id] = NVME_SUPPORTED | NVME_SCOPE_CONTROLLER;
+		else if (is_of_namespace(id) && nvme_reservation_is_offered(ctrl))
+			effects[id] = NVME_SUPPORTED | NVME_SCOPE_NAMESPACE;
 }

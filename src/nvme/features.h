@@ -11,7 +11,9 @@ void nvme_features_reset(struct nvme_state_features *features);
 void nvme_features_get(struct nvme_request *request);
 void nvme_features_set(struct nvme_request *request);
 
+struct nvme_controller;
+
 /** nvme_features_effects() - by feature, for the log page */
-void nvme_features_effects(uint32_t *effects);
+void nvme_features_effects(struct nvme_controller *ctrl, uint32_t *effects);
 
 #endif

@@ -15,7 +15,8 @@
 #define NVME_MAX_IO_ENTRIES    1024 /* CAP.MQES + 1 */
 #define NVME_MAX_ASYNC_EVENTS  4    /* outstanding requests; AERL + 1 */
 #define NVME_ERROR_LOG_ENTRIES 64
-#define NVME_MDTS_SHIFT	       8 /* in pages */
+#define NVME_NOTICES	       64 /* reservation notifications that are kept */
+#define NVME_MDTS_SHIFT	       8  /* in pages */
 #define NVME_MAX_TRANSFER      (1u << 20)
 #define NVME_COPY_MAX_RANGES   64
 

@@ -8,6 +8,8 @@
 #include "nvme/features.h"
 #include "nvme/identify.h"
 #include "nvme/io.h"
+#include "nvme/reservation-log.h"
+#include "nvme/reservation.h"
 #include "nvme/smart.h"
 
 /* The longest page, and longer than MDTS allows nothing is asked for. */
@@ -129,7 +131,7 @@ static void changed_page(struct nvme_state *state, void *page, bool retain)
 			*list++ = nsid;
 }
 
-static size_t page_size(const struct nvme_controller *ctrl, uint8_t id)
+static size_t page_size(struct nvme_controller *ctrl, uint8_t id)
 {
 	switch (id) {
 	case NVME_LOG_ERROR:
@@ -147,12 +149,14 @@ static size_t page_size(const struct nvme_controller *ctrl, uint8_t id)
 		return 256 * sizeof(uint32_t);
 	case NVME_LOG_EFFECTS:
 		return sizeof(struct nvme_effects_log);
+	case NVME_LOG_RESERVATION:
+		return nvme_reservation_is_offered(ctrl) ? sizeof(struct nvme_reservation_log) : 0;
 	default:
 		return 0;
 	}
 }
 
-static void supported_page(const struct nvme_controller *ctrl, uint32_t *page)
+static void supported_page(struct nvme_controller *ctrl, uint32_t *page)
 {
 	for (unsigned id = 0; id < 256; id++)
 		if (page_size(ctrl, id))
@@ -165,8 +169,10 @@ static void effects_page(struct nvme_controller *ctrl, struct nvme_effects_log *
 	nvme_io_effects(ctrl, effects->io);
 }
 
-static void fill(struct nvme_controller *ctrl, const struct nvme_command *command, void *page)
+static void fill(struct nvme_request *request, void *page)
 {
+	struct nvme_controller *ctrl = request->worker->ctrl;
+	const struct nvme_command *command = &request->command;
 	bool retain = command->cdw10 & NVME_LOG_RAE;
 	uint8_t id = command->cdw10 & 0xff;
 
@@ -196,7 +202,10 @@ static void fill(struct nvme_controller *ctrl, const struct nvme_command *comman
 		nvme_ana_log(ctrl, command->cdw10 & NVME_LOG_ANA_GROUPS_ONLY, page);
 		break;
 	case NVME_LOG_FEATURES:
-		nvme_features_effects(page);
+		nvme_features_effects(ctrl, page);
+		break;
+	case NVME_LOG_RESERVATION:
+		nvme_reservation_log_page(request, page);
 		break;
 	}
 }
@@ -238,7 +247,7 @@ void nvme_log_pages_get(struct nvme_request *request)
 		/* What is asked for beyond the end reads as zeroes. */
 		page = calloc(1, MAX_PAGE + bytes);
 		if (page)
-			fill(request->worker->ctrl, command, page);
+			fill(request, page);
 		result = page ? nvme_data_pointer_reply(request, page + offset, bytes)
 			      : NVME_INTERNAL_ERROR;
 	}

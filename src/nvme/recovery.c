@@ -7,6 +7,7 @@
 #include "nvme/controller-private.h"
 #include "nvme/fused.h"
 #include "nvme/interrupt.h"
+#include "nvme/reservation-log.h"
 
 /*
  * Theory of operation
@@ -80,6 +81,7 @@ void nvme_recovery_adopt(struct nvme_controller *ctrl)
 	__atomic_fetch_or(&state->events.changed_namespaces, state->events.taken_namespaces,
 			  __ATOMIC_SEQ_CST);
 	NVME_STORE(state->events.taken_namespaces, 0);
+	nvme_reservation_log_adopt(ctrl);
 }
 
 /* 1: the completion is in its slot, 0: it is not, -1: cannot look now. */

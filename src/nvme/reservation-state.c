@@ -65,6 +65,24 @@ unsigned nvme_reservation_conflicts(const struct nvme_reservation_state *state,
 	}
 }
 
+unsigned nvme_reservation_notice(const struct nvme_reservation_state *before,
+				 const struct nvme_reservation_state *after,
+				 const struct nvme_reservation_host *by,
+				 const struct nvme_reservation_host *host, bool cleared)
+{
+	if (is_same(host, by) || nvme_reservation_find(before, host) < 0)
+		return 0;
+	if (nvme_reservation_find(after, host) < 0)
+		return cleared ? NVME_NOTICE_RESERVATION_PREEMPTED
+			       : NVME_NOTICE_REGISTRATION_PREEMPTED;
+	if (!before->type || before->type == after->type)
+		return 0;
+	/* With the exclusive types whoever is registered had no more than a stranger. */
+	if (!after->type && before->type <= NVME_RESERVATION_ACCESS)
+		return 0;
+	return NVME_NOTICE_RESERVATION_RELEASED;
+}
+
 static void end_reservation(struct nvme_reservation_state *state)
 {
 	state->type = 0;
@@ -117,7 +135,10 @@ nvme_status nvme_reservation_register(struct nvme_reservation_state *state,
 	case NVME_REGISTER:
 		if (index < 0)
 			return add(state, host, new_key);
-		return state->host[index].key == new_key ? 0 : CONFLICT;
+		if (state->host[index].key != new_key)
+			return CONFLICT;
+		state->generation++;
+		return 0;
 	case NVME_UNREGISTER:
 		if (index < 0 || (!any_key && state->host[index].key != key))
 			return CONFLICT;

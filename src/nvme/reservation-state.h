@@ -40,6 +40,15 @@ bool nvme_reservation_holds(const struct nvme_reservation_state *state, int inde
 unsigned nvme_reservation_conflicts(const struct nvme_reservation_state *state,
 				    const struct nvme_reservation_host *host);
 
+/**
+ * nvme_reservation_notice() - what a command of @by tells this host of, of NVME_NOTICE_*; 0: nothing
+ * @cleared: it was Release with the action Clear
+ */
+unsigned nvme_reservation_notice(const struct nvme_reservation_state *before,
+				 const struct nvme_reservation_state *after,
+				 const struct nvme_reservation_host *by,
+				 const struct nvme_reservation_host *host, bool cleared);
+
 #define NVME_RESERVATION_NO_READS  (1u << 0)
 #define NVME_RESERVATION_NO_WRITES (1u << 1)
 

@@ -6,9 +6,10 @@
 #include "base/log.h"
 #include "nvme/controller-private.h"
 #include "nvme/io.h"
+#include "nvme/reservation-log.h"
 
 #define PAGE_MAGIC   0x76736572656d766eULL /* "nvmeresv" */
-#define PAGE_VERSION 1
+#define PAGE_VERSION 2
 #define PLACES	     64
 
 /* How often a copy may have changed under the one who reads it. */
@@ -24,7 +25,8 @@ struct place {
 
 struct copy {
 	struct nvme_reservation_state state;
-	uint32_t last[PLACES]; /* the last change of each place */
+	uint32_t last[PLACES];	  /* the last change of each place */
+	uint64_t notices[PLACES]; /* reservation-log.h */
 };
 
 struct page {
@@ -35,7 +37,7 @@ struct page {
 	struct copy copies[2];
 };
 _Static_assert(sizeof(struct page) <= NVME_SHARE_FORMAT_AT, "layout");
-_Static_assert(sizeof(struct copy) == 2320, "a change of the layout is a new PAGE_VERSION");
+_Static_assert(sizeof(struct copy) == 2832, "a change of the layout is a new PAGE_VERSION");
 
 /* request->mark of one that has been executed, and waits until others have seen its change. */
 #define EXECUTED (1ULL << 32)
@@ -83,6 +85,17 @@ static bool load(const struct nvme_reservation *reservation, struct copy *ret, u
 		       nvme_reservation_is_sane(&ret->state);
 	}
 	return false;
+}
+
+bool nvme_reservation_notices(const struct nvme_namespace *ns, uint64_t *ret)
+{
+	struct copy copy;
+	uint32_t change;
+
+	if (!load(ns->reservation, &copy, &change))
+		return false;
+	*ret = copy.notices[ns->reservation->place];
+	return true;
 }
 
 /*
@@ -181,7 +194,7 @@ static int begin_page(struct page *page)
 	if (__atomic_compare_exchange_n(&page->magic, &nobody, PAGE_MAGIC, false, __ATOMIC_SEQ_CST,
 					__ATOMIC_SEQ_CST))
 		WRITE_ONCE(page->version, PAGE_VERSION);
-	return READ_ONCE(page->magic) == PAGE_MAGIC && READ_ONCE(page->version) <= PAGE_VERSION
+	return READ_ONCE(page->magic) == PAGE_MAGIC && READ_ONCE(page->version) == PAGE_VERSION
 		       ? 0
 		       : -EBADMSG;
 }
@@ -206,13 +219,16 @@ int nvme_reservation_open(struct nvme_namespace *ns, struct nvme_share *share)
 	pthread_mutex_init(&reservation->lock, NULL);
 	ns->reservation = reservation;
 	introduce(ns);
+	nvme_reservation_log_open(ns);
 	return 0;
 }
 
 void nvme_reservation_leave(const struct nvme_namespace *ns)
 {
-	if (ns->reservation)
-		__atomic_store_n(&place_of(ns->reservation)->key, 0, __ATOMIC_SEQ_CST);
+	if (!ns->reservation)
+		return;
+	NVME_STORE(ns->ctrl->state->notices.seen[ns->nsid - 1], 0);
+	__atomic_store_n(&place_of(ns->reservation)->key, 0, __ATOMIC_SEQ_CST);
 }
 
 bool nvme_reservation_is_offered(struct nvme_controller *ctrl)
@@ -342,6 +358,28 @@ static nvme_status change(const struct nvme_request *request, struct nvme_reserv
 	}
 }
 
+/* The controllers of whom it concerns. */
+static void tell_others(const struct nvme_request *request, struct copy *copy,
+			const struct nvme_reservation_state *before)
+{
+	const struct nvme_command *command = &request->command;
+	const struct page *page = page_of(request->ns->reservation);
+	struct nvme_reservation_host by = host_of(request->worker->ctrl);
+	bool cleared = command->opcode == NVME_IO_RESERVATION_RELEASE &&
+		       NVME_RESERVATION_ACTION(command->cdw10) == NVME_CLEAR_ALL;
+
+	for (unsigned i = 0; i < PLACES; i++) {
+		const struct place *place = &page->places[i];
+		struct nvme_reservation_host host = { .id_bytes = READ_ONCE(place->id_bytes) };
+		unsigned type;
+
+		memcpy(host.id, place->host_id, sizeof(host.id));
+		type = nvme_reservation_notice(before, &copy->state, &by, &host, cleared);
+		if (type)
+			copy->notices[i] = nvme_reservation_log_append(copy->notices[i], type);
+	}
+}
+
 /* The change is made by the last of these stores. */
 static void publish(struct nvme_request *request, struct copy *copy, uint32_t number)
 {
@@ -379,6 +417,7 @@ static nvme_result make_change(struct nvme_request *request, const uint64_t keys
 		return status;
 	if (memcmp(&before, &copy.state, sizeof(before)) == 0)
 		return 0;
+	tell_others(request, &copy, &before);
 	publish(request, &copy, number + 1);
 	request->mark = EXECUTED | (number + 1);
 	return 0;

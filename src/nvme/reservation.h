@@ -59,6 +59,10 @@ void nvme_reservation_close(struct nvme_namespace *ns);
 /** nvme_reservation_is_offered() - has any namespace of the controller reservations? */
 bool nvme_reservation_is_offered(struct nvme_controller *ctrl);
 
+/** nvme_reservation_notices() - the word of the namespace's place, see reservation-log.h. Return: is it to
+ * be had? */
+bool nvme_reservation_notices(const struct nvme_namespace *ns, uint64_t *ret);
+
 /** nvme_reservation_host_changed() - the Host Identifier of this controller has */
 void nvme_reservation_host_changed(struct nvme_controller *ctrl);
 

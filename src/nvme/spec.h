@@ -257,6 +257,8 @@ enum {
 	NVME_FEATURE_TIMESTAMP = 0x0e,
 	NVME_FEATURE_HOST_BEHAVIOR = 0x16,
 	NVME_FEATURE_HOST_ID = 0x81,
+	NVME_FEATURE_NOTIFICATION_MASK = 0x82, /* of reservations */
+	NVME_FEATURE_PERSISTENCE = 0x83,       /* of reservations */
 };
 
 #define NVME_FEATURE_SAVE	  (1u << 31) /* Set Features, cdw10 */
@@ -274,6 +276,7 @@ enum {
 	NVME_LOG_EFFECTS = 0x05,
 	NVME_LOG_ANA = 0x0c,
 	NVME_LOG_FEATURES = 0x12, /* 2.0 */
+	NVME_LOG_RESERVATION = 0x80,
 };
 
 #define NVME_LOG_INDEX_OFFSET  (1u << 23) /* cdw14, 2.0: the offset counts entries */
@@ -282,7 +285,8 @@ enum {
 #define NVME_EFFECT_CONTENT    (1u << 1)  /* page 05h: blocks may change; 12h: user data */
 #define NVME_EFFECT_ALONE      (1u << 16) /* 05h: no other command to the namespace meanwhile */
 #define NVME_EFFECT_CAPABILITY (1u << 4)  /* 05h, 12h: what the controller can do may change */
-#define NVME_SCOPE_CONTROLLER  (1u << 21) /* 12h */
+#define NVME_SCOPE_NAMESPACE   (1u << 20) /* 12h */
+#define NVME_SCOPE_CONTROLLER  (1u << 21)
 
 struct nvme_effects_log {
 	uint32_t admin[256];
@@ -374,6 +378,7 @@ enum {
 	NVME_EVENT_TYPE_ERROR = 0,
 	NVME_EVENT_TYPE_SMART = 1,
 	NVME_EVENT_TYPE_NOTICE = 2,
+	NVME_EVENT_TYPE_COMMAND_SET = 6,
 };
 
 enum {
@@ -381,6 +386,7 @@ enum {
 	NVME_EVENT_INVALID_DOORBELL_VALUE = 1,
 	NVME_EVENT_TEMPERATURE_THRESHOLD = 1,
 	NVME_EVENT_NAMESPACE_CHANGED = 0,
+	NVME_EVENT_RESERVATION_LOG = 0,
 };
 
 /* Identify, section 5.15.2 */
@@ -630,6 +636,26 @@ enum {
 #define NVME_RESERVATION_EXTENDED      (1u << 0) /* Report, cdw11: with ids of 128 bits */
 #define NVME_RESERVATION_HOLDS	       (1u << 0)
 #define NVME_CNTLID_NONE	       0xffff
+
+/* Notifications: the log page's types, and the bits that mask them in feature 82h */
+enum {
+	NVME_NOTICE_REGISTRATION_PREEMPTED = 1,
+	NVME_NOTICE_RESERVATION_RELEASED = 2,
+	NVME_NOTICE_RESERVATION_PREEMPTED = 3,
+};
+
+#define NVME_NOTICE_MASKS     0xeu /* 1 << the type */
+#define NVME_PERSISTENCE_PTPL (1u << 0)
+
+struct nvme_reservation_log {
+	uint64_t count; /* 0: there was none */
+	uint8_t type;
+	uint8_t available; /* more of them */
+	uint8_t reserved10[2];
+	uint32_t nsid;
+	uint8_t reserved16[48];
+};
+_Static_assert(sizeof(struct nvme_reservation_log) == 64, "Reservation Notification");
 
 struct nvme_reservation_report {
 	uint32_t generation;

@@ -21,6 +21,8 @@ void nvme_state_init(struct nvme_state *state)
 
 void nvme_state_reset(struct nvme_state *state)
 {
+	struct nvme_state_notices *notices = &state->notices;
+
 	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++) {
 		NVME_STORE(state->sqs[id].entries, 0);
 		nvme_journal_clear(state, id);
@@ -34,6 +36,8 @@ void nvme_state_reset(struct nvme_state *state)
 	for (unsigned i = 0; i < NVME_MAX_WORKERS; i++)
 		state->hands[i].command = 0;
 	nvme_features_reset(&state->features);
+	notices->added = notices->read = notices->told = 0;
+	memset(notices->masks, 0, sizeof(notices->masks));
 	state->registers.intms = 0;
 	NVME_STORE(state->registers.csts, 0);
 }
@@ -62,6 +66,12 @@ static bool cq_is_sane(const struct nvme_state *state, unsigned id, unsigned que
 	       cq->position >> NVME_POSITION_PHASE <= 1;
 }
 
+static bool notices_are_sane(const struct nvme_state_notices *notices)
+{
+	return notices->told <= notices->read && notices->read <= notices->added &&
+	       notices->added - notices->told <= NVME_NOTICES;
+}
+
 /* Not the doorbells: they are the guest's, and compared with the size wherever they are used. */
 int nvme_state_judge(const struct nvme_state *state, unsigned queues, unsigned vectors,
 		     struct error **errp)
@@ -75,6 +85,10 @@ int nvme_state_judge(const struct nvme_state *state, unsigned queues, unsigned v
 	if ((state->shadow.doorbells | state->shadow.events) % NVME_PAGE_SIZE)
 		return error_set(errp, EINVAL,
 				 _("the controller's state has impossible doorbell buffers"));
+	if (!notices_are_sane(&state->notices))
+		return error_set(
+			errp, EINVAL,
+			_("the controller's state has impossible reservation notifications"));
 	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++)
 		if (!sq_is_sane(state, id, queues) || !cq_is_sane(state, id, queues, vectors) ||
 		    !nvme_journal_is_sane(state, id))

@@ -43,12 +43,14 @@
  *   Log Page of the changed namespaces moves them to `taken_namespaces` first, and forgets those
  *   when its result is in the journal; what a successor finds there it puts back. So an event or a
  *   changed namespace may be told twice, and none is lost.
+ * - Reservation notifications are the same: one is added to the log before it is seen, and `read` goes
+ *   back to `told` in a successor.
  * - Counters and the error log may count a command twice that was run twice. An entry of the log is
  *   valid when its number, which is stored last, says so.
  */
 
 #define NVME_STATE_MAGIC   0x656d766e74726976ULL /* "virtnvme" */
-#define NVME_STATE_VERSION 2
+#define NVME_STATE_VERSION 3
 
 struct nvme_state_registers {
 	uint32_t cc;
@@ -137,6 +139,22 @@ struct nvme_state_events {
 };
 _Static_assert(NVME_MAX_NAMESPACES <= 64, "changed_namespaces");
 
+/* Reservation notifications, see reservation-log.h. */
+struct nvme_state_notices {
+	uint64_t added, read; /* of all since the reset */
+	uint64_t told;	      /* of those read: the guest has its page, or is about to */
+	uint32_t seen[NVME_MAX_NAMESPACES]; /* by nsid - 1; not of a reset: NVME_NOTICES_SEEN */
+	uint16_t log[NVME_NOTICES];	    /* by number: NVME_NOTICE of it */
+	uint8_t masks[NVME_MAX_NAMESPACES]; /* feature 82h */
+	uint64_t unused[5];
+};
+
+/* Whose notices were seen, and how many. */
+#define NVME_NOTICES_SEEN(place, count) ((uint32_t)((place) + 1) << 16 | (uint16_t)(count))
+#define NVME_NOTICE(type, nsid)		((type) << 8 | (nsid))
+#define NVME_NOTICE_TYPE(notice)	((notice) >> 8)
+#define NVME_NOTICE_NSID(notice)	((notice)&0xff)
+
 struct nvme_state_namespace {
 	uint64_t blocks; /* 0: not attached */
 	uint32_t block_size;
@@ -186,6 +204,8 @@ struct nvme_state {
 	struct nvme_state_counters counters[NVME_MAX_WORKERS][NVME_MAX_NAMESPACES];
 	uint64_t powered_on; /* CLOCK_REALTIME, seconds; 0: not known */
 
+	struct nvme_state_notices notices;
+
 	/* Of whole cache lines. */
 	struct nvme_state_hand hands[NVME_MAX_WORKERS];
 	struct nvme_state_journal journals[NVME_MAX_QUEUES];
@@ -194,7 +214,7 @@ _Static_assert(offsetof(struct nvme_state, hands) % 64 == 0, "layout");
 _Static_assert(offsetof(struct nvme_state, journals) % 64 == 0, "layout");
 _Static_assert(sizeof(struct nvme_state_sq) == 32, "layout");
 _Static_assert(sizeof(struct nvme_state_cq) == 24, "layout");
-_Static_assert(sizeof(struct nvme_state) == 5535552, "a change of the layout is a new version");
+_Static_assert(sizeof(struct nvme_state) == 5536064, "a change of the layout is a new version");
 
 /** nvme_state_init() - a new controller, out of power-on reset; @state is zero-filled */
 void nvme_state_init(struct nvme_state *state);

@@ -10,6 +10,7 @@
 #include "nvme/interrupt.h"
 #include "nvme/io.h"
 #include "nvme/recovery.h"
+#include "nvme/reservation-log.h"
 #include "nvme/reservation.h"
 #include "nvme/smart.h"
 #include "nvme/write-log.h"
@@ -219,8 +220,10 @@ static bool poll_queues(struct nvme_worker *worker)
 		any |= nvme_recovery_settle(worker->cqs[i]);
 		any |= nvme_cq_flush(worker->cqs[i]);
 	}
-	if (!worker->index)
+	if (!worker->index) {
+		any |= nvme_reservation_log_poll(worker->ctrl);
 		any |= nvme_async_event_flush(worker->ctrl);
+	}
 	for (unsigned i = 0, count = worker->sq_count; i < count; i++)
 		any |= nvme_sq_fetch(worker->sqs[(worker->next_sq + i) % count]) > 0;
 	worker->next_sq++;
@@ -249,7 +252,8 @@ static bool has_work(struct nvme_worker *worker)
 	if (can_retry_bounces(worker) || can_deliver(worker) || has_ready(worker) ||
 	    !nvme_throttle_wait(worker))
 		return true;
-	if (!worker->index && nvme_async_event_has_work(worker->ctrl))
+	if (!worker->index && (nvme_reservation_log_has_work(worker->ctrl) ||
+			       nvme_async_event_has_work(worker->ctrl)))
 		return true;
 	for (unsigned i = 0; i < worker->cq_count; i++) {
 		struct nvme_cq *cq = worker->cqs[i];

@@ -13,7 +13,7 @@ from lab.faults import Faults
 from test_keeper import drive, keeper      # noqa: F401 pylint: disable=unused-import
 
 MiB = 1 << 20
-SET_FEATURE, HOST_ID = 0x09, 0x81
+GET_LOG, SET_FEATURE, ASYNC_EVENT, HOST_ID, NOTIFICATIONS = 0x02, 0x09, 0x0c, 0x81, 0x80
 REGISTER, REPORT, ACQUIRE, RELEASE = 0x0d, 0x0e, 0x11, 0x15
 FORMAT = 0x80
 CONFLICT, FORMAT_IN_PROGRESS = 0x83, 0x84
@@ -52,6 +52,13 @@ def registered(driver):
     return struct.unpack('<H', driver.memory.read(iova + 5, 2))[0]
 
 
+def notice(driver):
+    """The next page of the log: count, type, how many are left."""
+    iova = driver.alloc(4096)
+    driver.admin.command(GET_LOG, prp1=iova, cdw=(NOTIFICATIONS | 15 << 16,))
+    return struct.unpack('<QBB', driver.memory.read(iova, 10))
+
+
 def is_stopped(pid):
     with open('/proc/%d/stat' % pid) as f:
         return f.read().rsplit(')', 1)[1].split()[0] == 'T'
@@ -82,6 +89,7 @@ def test_a_guest_is_fenced(guests):
     reserve(b, REGISTER, 0, 0, 2)
     reserve(b, ACQUIRE, WRITE_EXCLUSIVE, 2)
     assert (write_status(a), write_status(b)) == (CONFLICT, 0)
+    event = b.admin.submit(ASYNC_EVENT)
     # What it has sent lands before the answer, and nothing after it.
     faults.write.hang()
     late = b.transfer(b.queues[1], nvme.WRITE, 8, 1, b.alloc(4096), 512)
@@ -96,6 +104,9 @@ def test_a_guest_is_fenced(guests):
     b.queues[1].wait(late)
     assert (write_status(a), write_status(b)) == (0, CONFLICT)
     assert b.read(0, 512) == bytes(512)
+    # It is told, although it sleeps: a registration was preempted.
+    assert b.admin.wait(event) == 6 | NOTIFICATIONS << 16
+    assert notice(b) == (1, 1, 0) and notice(b) == notice(a) == (0, 0, 0)
 
 
 def test_a_format_of_the_other_is_in_progress(guests):
@@ -189,6 +200,8 @@ def test_successors(keeper):    # noqa: F811
     reserve(b, REGISTER, 0, 0, 2)
     reserve(b, ACQUIRE, PREEMPT_AND_ABORT | WRITE_EXCLUSIVE, 2, 1)
     assert (write_status(a), write_status(b)) == (CONFLICT, 0)
+    os.kill(keeper.call('status')['controller']['pid'], signal.SIGKILL)
+    a.until(lambda: notice(a) == (1, 1, 0))
     for client, _ in paths:
         client.close()
     keeper.stop()

@@ -19,6 +19,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-recovery \
 	tests/unit/nvme/test-registers \
 	tests/unit/nvme/test-reservation \
+	tests/unit/nvme/test-reservation-log \
 	tests/unit/nvme/test-reset \
 	tests/unit/nvme/test-sgl \
 	tests/unit/nvme/test-throttle \
@@ -34,6 +35,7 @@ tests_unit_nvme_libmachine_a_SOURCES = \
 	tests/unit/nvme/disk.c \
 	tests/unit/nvme/machine.c tests/unit/nvme/machine.h
 tests_unit_nvme_libmachine_a_CPPFLAGS = $(UNIT_CPPFLAGS)
+GUESTS = tests/unit/nvme/guests.c tests/unit/nvme/guests.h
 # The controller model with its crash points.
 check_LIBRARIES += tests/unit/nvme/libcrash.a
 tests_unit_nvme_libcrash_a_SOURCES = $(src_libnvme_a_SOURCES)
@@ -85,6 +87,10 @@ tests_unit_nvme_test_registers_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_registers_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_reservation_CPPFLAGS = $(UNIT_CPPFLAGS) -DNVME_CRASH_POINTS
 tests_unit_nvme_test_reservation_LDADD = $(tests_unit_nvme_test_crash_LDADD)
+tests_unit_nvme_test_reservation_SOURCES = tests/unit/nvme/test-reservation.c $(GUESTS)
+tests_unit_nvme_test_reservation_log_SOURCES = tests/unit/nvme/test-reservation-log.c $(GUESTS)
+tests_unit_nvme_test_reservation_log_CPPFLAGS = $(tests_unit_nvme_test_reservation_CPPFLAGS)
+tests_unit_nvme_test_reservation_log_LDADD = $(tests_unit_nvme_test_reservation_LDADD)
 tests_unit_nvme_test_reset_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_reset_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_sgl_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -2,191 +2,13 @@
 /* Guests that share an image, and what they make of its reservations. */
 #include <errno.h>
 
-#include "nvme/crash-point.h"
 #include "nvme/reservation.h"
-#include "tests/unit/nvme/machine.h"
+#include "tests/unit/nvme/guests.h"
 #include "tests/unit/test.h"
-
-#define GUESTS 3
-
-static struct guest {
-	struct machine *machine;
-	struct nvme_share share;
-	uint64_t data; /* two pages */
-	bool dead;     /* and nobody comes after it */
-	bool asleep;   /* it does not look what others change */
-} guests[GUESTS];
-
-static struct guest *const a = &guests[0], *const b = &guests[1], *const c = &guests[2];
-static struct machine_disk *disk;
-static uint8_t page[NVME_SHARE_BYTES] __attribute__((aligned(8)));
-static bool locked, lock_is_taken;
-
-/*
- * What is killed at a crash point goes on after it.
- */
-static jmp_buf killed;
-static unsigned passed, kill_at;
-
-void nvme_crash_point(void)
-{
-	if (kill_at && ++passed == kill_at)
-		longjmp(killed, 1);
-}
-
-const char *__asan_default_options(void);
-
-const char *__asan_default_options(void)
-{
-	return "detect_leaks=0";
-}
-
-static bool lock(struct nvme_share *share)
-{
-	if (lock_is_taken)
-		return false;
-	assert_false(locked);
-	locked = true;
-	return true;
-}
-
-static void unlock(struct nvme_share *share)
-{
-	assert_true(locked);
-	locked = false;
-}
-
-static void changed(struct nvme_share *share)
-{
-}
-
-static bool is_alive(struct nvme_share *share, uint64_t key)
-{
-	return key >= 1 && key <= GUESTS && !guests[key - 1].dead;
-}
-
-static int attach(struct guest *guest)
-{
-	const struct nvme_namespace_config config = { .nsid = 1,
-						      .shareable = true,
-						      .error_policy = NVME_ERROR_STOP,
-						      .share = &guest->share };
-
-	return nvme_controller_attach(guest->machine->ctrl, &config, (struct block *)disk, NULL);
-}
-
-static void set_host_id(struct guest *guest, unsigned bytes, uint64_t id)
-{
-	const struct nvme_command command = { .opcode = NVME_ADMIN_SET_FEATURE,
-					      .cdw10 = NVME_FEATURE_HOST_ID,
-					      .cdw11 = bytes == 16 ? NVME_HOST_ID_EXTENDED : 0,
-					      .prp1 = guest->data };
-	uint64_t *data = machine_at(guest->machine, guest->data);
-
-	data[0] = id;
-	data[1] = bytes == 16 ? id : 0;
-	assert_status(machine_execute(guest->machine, 0, command), 0);
-}
-
-static void start(struct guest *guest)
-{
-	machine_enable(guest->machine);
-	machine_create_queue(guest->machine, 1, MACHINE_ENTRIES);
-	machine_create_queue(guest->machine, 2, MACHINE_ENTRIES);
-	set_host_id(guest, 16, 0x1001 + (guest - guests));
-}
-
-static int setup(void **state)
-{
-	disk = machine_disk_new(MiB);
-	memset(page, 0, sizeof(page));
-	locked = lock_is_taken = false;
-	kill_at = passed = 0;
-	for (unsigned i = 0; i < GUESTS; i++) {
-		guests[i] = (struct guest){
-			.machine = machine_new(1),
-			.share = { page, i + 1, lock, unlock, changed, is_alive },
-		};
-		guests[i].machine->config.cntlid = i + 1;
-		assert_non_null(machine_restart(guests[i].machine, NULL));
-		guests[i].data = machine_alloc(guests[i].machine, 4);
-		assert_int_equal(attach(&guests[i]), 0);
-		start(&guests[i]);
-	}
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	for (unsigned i = 0; i < GUESTS; i++)
-		machine_free(guests[i].machine);
-	machine_disk_free(disk);
-	return 0;
-}
-
-/* The part of the control thread: nothing is under way, so that is what it says. */
-static void look(struct guest *guest)
-{
-	uint32_t change;
-
-	if (!guest->asleep && nvme_controller_reservation_unseen(guest->machine->ctrl, 1, &change))
-		nvme_controller_reservation_seen(guest->machine->ctrl, 1, change);
-}
-
-static void look_all(void)
-{
-	for (unsigned i = 0; i < GUESTS; i++)
-		look(&guests[i]);
-}
-
-static struct nvme_command make(struct guest *guest, uint8_t opcode, uint32_t cdw10, uint64_t key,
-				uint64_t other)
-{
-	uint64_t *data = machine_at(guest->machine, guest->data);
-
-	data[0] = key;
-	data[1] = other;
-	return (struct nvme_command){
-		.opcode = opcode, .nsid = 1, .cdw10 = cdw10, .prp1 = guest->data
-	};
-}
-
-static nvme_status execute(struct guest *guest, struct nvme_command command)
-{
-	struct machine_completion completion, second;
-	uint16_t cid = machine_submit(guest->machine, 1, command);
-
-	machine_run(guest->machine);
-	look_all();
-	machine_run(guest->machine);
-	assert_true(machine_take(guest->machine, 1, &completion));
-	assert_int_equal(completion.cid, cid);
-	assert_false(machine_take(guest->machine, 1, &second));
-	assert_int_equal(completion.result, 0);
-	assert_true(!completion.status || completion.dnr);
-	return completion.status;
-}
-
-static nvme_status registers(struct guest *guest, unsigned action, uint64_t key, uint64_t new_key)
-{
-	return execute(guest, make(guest, NVME_IO_RESERVATION_REGISTER, action, key, new_key));
-}
-
-static nvme_status acquires(struct guest *guest, unsigned action, unsigned type, uint64_t key,
-			    uint64_t preempted)
-{
-	return execute(guest, make(guest, NVME_IO_RESERVATION_ACQUIRE, action | type << 8, key,
-				   preempted));
-}
-
-static nvme_status releases(struct guest *guest, unsigned action, unsigned type, uint64_t key)
-{
-	return execute(guest, make(guest, NVME_IO_RESERVATION_RELEASE, action | type << 8, key, 0));
-}
 
 static nvme_status rw(struct guest *guest, uint8_t opcode)
 {
-	return execute(guest, machine_rw(opcode, 0, 1, guest->data + NVME_PAGE_SIZE, 0));
+	return guest_execute(guest, machine_rw(opcode, 0, 1, guest->data + NVME_PAGE_SIZE, 0));
 }
 
 static bool may_read(struct guest *guest)
@@ -199,11 +21,11 @@ static bool may_read(struct guest *guest)
 
 static bool may_write(struct guest *guest)
 {
-	unsigned before = disk->submitted;
+	unsigned before = guests_disk->submitted;
 	nvme_status status = rw(guest, NVME_IO_WRITE);
 
 	assert_true(!status || status == NVME_RESERVATION_CONFLICT);
-	assert_int_equal(disk->submitted, before + !status);
+	assert_int_equal(guests_disk->submitted, before + !status);
 	return !status;
 }
 
@@ -221,7 +43,8 @@ static const void *identify(struct guest *guest, uint32_t cns)
 
 static struct nvme_command report(struct guest *guest, bool extended, unsigned bytes)
 {
-	struct nvme_command command = make(guest, NVME_IO_RESERVATION_REPORT, bytes / 4 - 1, 0, 0);
+	struct nvme_command command =
+		guest_make(guest, NVME_IO_RESERVATION_REPORT, bytes / 4 - 1, 0, 0);
 
 	memset(machine_at(guest->machine, guest->data), 0xee, NVME_PAGE_SIZE);
 	command.cdw11 = extended;
@@ -230,7 +53,7 @@ static struct nvme_command report(struct guest *guest, bool extended, unsigned b
 
 static const struct nvme_reservation_report *reported(struct guest *guest)
 {
-	assert_int_equal(execute(guest, report(guest, true, 4096)), 0);
+	assert_int_equal(guest_execute(guest, report(guest, true, 4096)), 0);
 	return machine_at(guest->machine, guest->data);
 }
 
@@ -260,49 +83,49 @@ static void is_said_where_it_is(void **state)
 	assert_int_equal(effects->io[NVME_IO_RESERVATION_ACQUIRE], NVME_SUPPORTED);
 
 	assert_non_null(machine_restart(a->machine, NULL));
-	machine_attach(a->machine, 1, disk);
+	machine_attach(a->machine, 1, guests_disk);
 	controller = identify(a, NVME_CNS_CONTROLLER);
 	assert_false(controller->oncs & NVME_ONCS_RESERVATIONS);
 	ns = identify(a, NVME_CNS_NAMESPACE);
 	assert_int_equal(ns->rescap, 0);
 	assert_status(machine_execute(a->machine, 0, page_of_effects), 0);
 	assert_int_equal(effects->io[NVME_IO_RESERVATION_ACQUIRE], 0);
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), NVME_INVALID_OPCODE);
-	assert_int_equal(acquires(a, NVME_ACQUIRE, 1, 0, 0), NVME_INVALID_OPCODE);
-	assert_int_equal(releases(a, NVME_RELEASE, 1, 0), NVME_INVALID_OPCODE);
-	assert_int_equal(execute(a, report(a, true, 64)), NVME_INVALID_OPCODE);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), NVME_INVALID_OPCODE);
+	assert_int_equal(guest_acquires(a, NVME_ACQUIRE, 1, 0, 0), NVME_INVALID_OPCODE);
+	assert_int_equal(guest_releases(a, NVME_RELEASE, 1, 0), NVME_INVALID_OPCODE);
+	assert_int_equal(guest_execute(a, report(a, true, 64)), NVME_INVALID_OPCODE);
 }
 
 static void a_host_needs_an_id(void **state)
 {
-	set_host_id(a, 16, 0);
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), NVME_HOST_ID_INCONSISTENT);
-	set_host_id(a, 16, 7);
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
-	set_host_id(b, 8, 7);
-	assert_int_equal(registers(b, NVME_REGISTER, 0, 1), NVME_HOST_ID_INCONSISTENT);
-	assert_int_equal(execute(b, report(b, false, 64)), NVME_HOST_ID_INCONSISTENT);
+	guest_set_host_id(a, 16, 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), NVME_HOST_ID_INCONSISTENT);
+	guest_set_host_id(a, 16, 7);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
+	guest_set_host_id(b, 8, 7);
+	assert_int_equal(guest_registers(b, NVME_REGISTER, 0, 1), NVME_HOST_ID_INCONSISTENT);
+	assert_int_equal(guest_execute(b, report(b, false, 64)), NVME_HOST_ID_INCONSISTENT);
 }
 
 static void registering(void **state)
 {
-	assert_int_equal(registers(a, NVME_REPLACE_KEY, 0, 5), NVME_RESERVATION_CONFLICT);
-	assert_int_equal(registers(a, NVME_UNREGISTER, 0, 0), NVME_RESERVATION_CONFLICT);
-	assert_int_equal(registers(a, NVME_REGISTER, 99, 5), 0);
-	assert_int_equal(registers(a, NVME_REGISTER, 99, 5), 0);
-	assert_int_equal(reported(a)->generation, 1);
-	assert_int_equal(registers(a, NVME_REGISTER, 5, 6), NVME_RESERVATION_CONFLICT);
-	assert_int_equal(registers(a, NVME_REPLACE_KEY, 6, 7), NVME_RESERVATION_CONFLICT);
-	assert_int_equal(registers(a, NVME_REPLACE_KEY, 5, 7), 0);
-	assert_int_equal(registers(a, NVME_REPLACE_KEY | NVME_RESERVATION_IEKEY, 0, 8), 0);
-	assert_int_equal(registers(a, NVME_UNREGISTER, 7, 0), NVME_RESERVATION_CONFLICT);
-	assert_int_equal(registers(b, NVME_REPLACE_KEY | NVME_RESERVATION_IEKEY, 0, 9), 0);
-	assert_int_equal(registers(b, NVME_UNREGISTER | NVME_RESERVATION_IEKEY, 0, 0), 0);
-	assert_int_equal(registers(a, 3, 8, 9), NVME_INVALID_FIELD);
-	assert_int_equal(registers(a, NVME_REGISTER | 2u << 30, 8, 8), 0);
-	assert_int_equal(registers(a, NVME_REGISTER | 3u << 30, 8, 8), NVME_INVALID_FIELD);
-	assert_int_equal(reported(a)->generation, 5);
-	assert_int_equal(registers(a, NVME_UNREGISTER, 8, 0), 0);
+	assert_int_equal(guest_registers(a, NVME_REPLACE_KEY, 0, 5), NVME_RESERVATION_CONFLICT);
+	assert_int_equal(guest_registers(a, NVME_UNREGISTER, 0, 0), NVME_RESERVATION_CONFLICT);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 99, 5), 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 99, 5), 0);
+	assert_int_equal(reported(a)->generation, 2);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 5, 6), NVME_RESERVATION_CONFLICT);
+	assert_int_equal(guest_registers(a, NVME_REPLACE_KEY, 6, 7), NVME_RESERVATION_CONFLICT);
+	assert_int_equal(guest_registers(a, NVME_REPLACE_KEY, 5, 7), 0);
+	assert_int_equal(guest_registers(a, NVME_REPLACE_KEY | NVME_RESERVATION_IEKEY, 0, 8), 0);
+	assert_int_equal(guest_registers(a, NVME_UNREGISTER, 7, 0), NVME_RESERVATION_CONFLICT);
+	assert_int_equal(guest_registers(b, NVME_REPLACE_KEY | NVME_RESERVATION_IEKEY, 0, 9), 0);
+	assert_int_equal(guest_registers(b, NVME_UNREGISTER | NVME_RESERVATION_IEKEY, 0, 0), 0);
+	assert_int_equal(guest_registers(a, 3, 8, 9), NVME_INVALID_FIELD);
+	assert_int_equal(guest_registers(a, NVME_REGISTER | 2u << 30, 8, 8), 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER | 3u << 30, 8, 8), NVME_INVALID_FIELD);
+	assert_int_equal(reported(a)->generation, 7);
+	assert_int_equal(guest_registers(a, NVME_UNREGISTER, 8, 0), 0);
 	assert_int_equal(reported(a)->controllers[0], 0);
 }
 
@@ -320,17 +143,19 @@ static const struct {
 /* A holds it, B is registered, C is not. */
 static void what_each_type_forbids(void **state)
 {
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
-	assert_int_equal(registers(b, NVME_REGISTER, 0, 2), 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
+	assert_int_equal(guest_registers(b, NVME_REGISTER, 0, 2), 0);
 	assert_true(may_write(c));
 	for (unsigned type = 1; type < ARRAY_SIZE(rights); type++) {
-		assert_int_equal(acquires(c, NVME_ACQUIRE, type, 0, 0), NVME_RESERVATION_CONFLICT);
-		assert_int_equal(acquires(a, NVME_ACQUIRE, type, 1, 0), 0);
-		assert_int_equal(acquires(a, NVME_ACQUIRE, type, 1, 0), 0);
-		assert_int_equal(acquires(a, NVME_ACQUIRE, type, 2, 0), NVME_RESERVATION_CONFLICT);
-		assert_int_equal(acquires(a, NVME_ACQUIRE, type % 6 + 1, 1, 0),
+		assert_int_equal(guest_acquires(c, NVME_ACQUIRE, type, 0, 0),
 				 NVME_RESERVATION_CONFLICT);
-		assert_int_equal(acquires(b, NVME_ACQUIRE, type, 2, 0),
+		assert_int_equal(guest_acquires(a, NVME_ACQUIRE, type, 1, 0), 0);
+		assert_int_equal(guest_acquires(a, NVME_ACQUIRE, type, 1, 0), 0);
+		assert_int_equal(guest_acquires(a, NVME_ACQUIRE, type, 2, 0),
+				 NVME_RESERVATION_CONFLICT);
+		assert_int_equal(guest_acquires(a, NVME_ACQUIRE, type % 6 + 1, 1, 0),
+				 NVME_RESERVATION_CONFLICT);
+		assert_int_equal(guest_acquires(b, NVME_ACQUIRE, type, 2, 0),
 				 type >= NVME_RESERVATION_WRITE_ALL ? 0
 								    : NVME_RESERVATION_CONFLICT);
 		assert_true(may_read(a) && may_write(a));
@@ -339,8 +164,9 @@ static void what_each_type_forbids(void **state)
 		assert_int_equal(may_read(c), rights[type].strangers_read);
 		assert_false(may_write(c));
 		assert_int_equal(reported(a)->type, type);
-		assert_int_equal(releases(a, NVME_RELEASE, type % 6 + 1, 1), NVME_INVALID_FIELD);
-		assert_int_equal(releases(a, NVME_RELEASE, type, 1), 0);
+		assert_int_equal(guest_releases(a, NVME_RELEASE, type % 6 + 1, 1),
+				 NVME_INVALID_FIELD);
+		assert_int_equal(guest_releases(a, NVME_RELEASE, type, 1), 0);
 		assert_true(may_write(c));
 	}
 }
@@ -358,76 +184,78 @@ static void every_command_is_asked(void **state)
 	struct nvme_command read = machine_rw(NVME_IO_READ, 0, 1, b->data, 0);
 	unsigned before;
 
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
-	assert_int_equal(acquires(a, NVME_ACQUIRE, NVME_RESERVATION_WRITE, 1, 0), 0);
-	before = disk->flushes;
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
+	assert_int_equal(guest_acquires(a, NVME_ACQUIRE, NVME_RESERVATION_WRITE, 1, 0), 0);
+	before = guests_disk->flushes;
 	assert_int_equal(rw(b, NVME_IO_FLUSH), NVME_RESERVATION_CONFLICT);
 	assert_int_equal(rw(b, NVME_IO_WRITE_ZEROES), NVME_RESERVATION_CONFLICT);
-	assert_int_equal(disk->flushes, before);
+	assert_int_equal(guests_disk->flushes, before);
 	assert_int_equal(rw(b, NVME_IO_VERIFY), 0);
 	assert_int_equal(rw(b, NVME_IO_COMPARE), 0);
 	read.cdw12 |= NVME_RW_FUA;
-	assert_int_equal(execute(b, read), 0);
+	assert_int_equal(guest_execute(b, read), 0);
 	memcpy(machine_at(b->machine, b->data), &range, sizeof(range));
-	assert_int_equal(execute(b, trim), NVME_RESERVATION_CONFLICT);
+	assert_int_equal(guest_execute(b, trim), NVME_RESERVATION_CONFLICT);
 	trim.cdw11 = 0;
-	assert_int_equal(execute(b, trim), NVME_RESERVATION_CONFLICT);
+	assert_int_equal(guest_execute(b, trim), NVME_RESERVATION_CONFLICT);
 	memset(machine_at(b->machine, b->data), 0, sizeof(struct nvme_copy_range));
-	assert_int_equal(execute(b, copy), NVME_RESERVATION_CONFLICT);
-	assert_int_equal(releases(a, NVME_RELEASE, NVME_RESERVATION_WRITE, 1), 0);
-	assert_int_equal(acquires(a, NVME_ACQUIRE, NVME_RESERVATION_ACCESS, 1, 0), 0);
-	before = disk->submitted;
+	assert_int_equal(guest_execute(b, copy), NVME_RESERVATION_CONFLICT);
+	assert_int_equal(guest_releases(a, NVME_RELEASE, NVME_RESERVATION_WRITE, 1), 0);
+	assert_int_equal(guest_acquires(a, NVME_ACQUIRE, NVME_RESERVATION_ACCESS, 1, 0), 0);
+	before = guests_disk->submitted;
 	assert_int_equal(rw(b, NVME_IO_VERIFY), NVME_RESERVATION_CONFLICT);
 	assert_int_equal(rw(b, NVME_IO_COMPARE), NVME_RESERVATION_CONFLICT);
-	assert_int_equal(execute(b, read), NVME_RESERVATION_CONFLICT);
-	assert_int_equal(disk->submitted, before);
+	assert_int_equal(guest_execute(b, read), NVME_RESERVATION_CONFLICT);
+	assert_int_equal(guests_disk->submitted, before);
 	assert_status(
 		machine_execute(b->machine, 0,
 				(struct nvme_command){ .opcode = NVME_ADMIN_FORMAT, .nsid = 1 }),
 		NVME_RESERVATION_CONFLICT);
-	assert_int_equal(disk->submitted, before);
+	assert_int_equal(guests_disk->submitted, before);
 	/* It is not the storage that has failed. */
 	assert_int_equal(b->machine->io_errors, 0);
 }
 
 static void preempting(void **state)
 {
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
-	assert_int_equal(registers(b, NVME_REGISTER, 0, 2), 0);
-	assert_int_equal(registers(c, NVME_REGISTER, 0, 2), 0);
-	assert_int_equal(acquires(a, NVME_ACQUIRE, NVME_RESERVATION_WRITE_REGISTERED, 1, 0), 0);
-	assert_int_equal(acquires(b, NVME_PREEMPT, NVME_RESERVATION_WRITE, 2, 0),
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
+	assert_int_equal(guest_registers(b, NVME_REGISTER, 0, 2), 0);
+	assert_int_equal(guest_registers(c, NVME_REGISTER, 0, 2), 0);
+	assert_int_equal(guest_acquires(a, NVME_ACQUIRE, NVME_RESERVATION_WRITE_REGISTERED, 1, 0),
+			 0);
+	assert_int_equal(guest_acquires(b, NVME_PREEMPT, NVME_RESERVATION_WRITE, 2, 0),
 			 NVME_INVALID_FIELD);
-	assert_int_equal(acquires(b, NVME_PREEMPT, NVME_RESERVATION_WRITE, 2, 77),
+	assert_int_equal(guest_acquires(b, NVME_PREEMPT, NVME_RESERVATION_WRITE, 2, 77),
 			 NVME_RESERVATION_CONFLICT);
-	assert_int_equal(acquires(b, NVME_PREEMPT, 0, 2, 1), NVME_INVALID_FIELD);
-	assert_int_equal(acquires(b, NVME_PREEMPT, 7, 2, 1), NVME_INVALID_FIELD);
-	assert_int_equal(acquires(b, 3, 1, 2, 1), NVME_INVALID_FIELD);
-	assert_int_equal(acquires(b, NVME_PREEMPT | NVME_RESERVATION_IEKEY, 1, 2, 1),
+	assert_int_equal(guest_acquires(b, NVME_PREEMPT, 0, 2, 1), NVME_INVALID_FIELD);
+	assert_int_equal(guest_acquires(b, NVME_PREEMPT, 7, 2, 1), NVME_INVALID_FIELD);
+	assert_int_equal(guest_acquires(b, 3, 1, 2, 1), NVME_INVALID_FIELD);
+	assert_int_equal(guest_acquires(b, NVME_PREEMPT | NVME_RESERVATION_IEKEY, 1, 2, 1),
 			 NVME_INVALID_FIELD);
 
-	assert_int_equal(
-		acquires(b, NVME_PREEMPT_AND_ABORT, NVME_RESERVATION_WRITE_REGISTERED, 2, 1), 0);
+	assert_int_equal(guest_acquires(b, NVME_PREEMPT_AND_ABORT,
+					NVME_RESERVATION_WRITE_REGISTERED, 2, 1),
+			 0);
 	assert_false(may_write(a));
 	assert_true(may_write(b) && may_write(c));
-	assert_int_equal(registers(a, NVME_UNREGISTER, 1, 0), NVME_RESERVATION_CONFLICT);
+	assert_int_equal(guest_registers(a, NVME_UNREGISTER, 1, 0), NVME_RESERVATION_CONFLICT);
 
 	/* Who does not hold it is unregistered, and no more. */
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 3), 0);
-	assert_int_equal(acquires(b, NVME_PREEMPT, NVME_RESERVATION_ACCESS, 2, 3), 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 3), 0);
+	assert_int_equal(guest_acquires(b, NVME_PREEMPT, NVME_RESERVATION_ACCESS, 2, 3), 0);
 	assert_int_equal(reported(b)->type, NVME_RESERVATION_WRITE_REGISTERED);
 	assert_false(may_write(a));
 
 	/* The holder itself changes the type; others with its key go. */
-	assert_int_equal(acquires(b, NVME_PREEMPT, NVME_RESERVATION_ACCESS_ALL, 2, 2), 0);
+	assert_int_equal(guest_acquires(b, NVME_PREEMPT, NVME_RESERVATION_ACCESS_ALL, 2, 2), 0);
 	assert_int_equal(reported(b)->controllers[0], 1);
 	assert_int_equal(reported(b)->type, NVME_RESERVATION_ACCESS_ALL);
 	assert_false(may_read(c));
 
 	/* Of all that are registered none is the holder: key 0 means all others. */
-	assert_int_equal(registers(c, NVME_REGISTER, 0, 5), 0);
+	assert_int_equal(guest_registers(c, NVME_REGISTER, 0, 5), 0);
 	assert_true(may_read(c));
-	assert_int_equal(acquires(c, NVME_PREEMPT, NVME_RESERVATION_WRITE, 5, 0), 0);
+	assert_int_equal(guest_acquires(c, NVME_PREEMPT, NVME_RESERVATION_WRITE, 5, 0), 0);
 	assert_true(may_write(c));
 	assert_false(may_write(b));
 	assert_int_equal(reported(c)->controllers[0], 1);
@@ -435,33 +263,34 @@ static void preempting(void **state)
 
 static void releasing(void **state)
 {
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
-	assert_int_equal(registers(b, NVME_REGISTER, 0, 2), 0);
-	assert_int_equal(releases(a, NVME_RELEASE, NVME_RESERVATION_WRITE, 1), 0);
-	assert_int_equal(acquires(a, NVME_ACQUIRE, NVME_RESERVATION_WRITE, 1, 0), 0);
-	assert_int_equal(releases(b, NVME_RELEASE, NVME_RESERVATION_WRITE, 2), 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
+	assert_int_equal(guest_registers(b, NVME_REGISTER, 0, 2), 0);
+	assert_int_equal(guest_releases(a, NVME_RELEASE, NVME_RESERVATION_WRITE, 1), 0);
+	assert_int_equal(guest_acquires(a, NVME_ACQUIRE, NVME_RESERVATION_WRITE, 1, 0), 0);
+	assert_int_equal(guest_releases(b, NVME_RELEASE, NVME_RESERVATION_WRITE, 2), 0);
 	assert_false(may_write(b));
-	assert_int_equal(releases(b, NVME_CLEAR_ALL, 0, 3), NVME_RESERVATION_CONFLICT);
-	assert_int_equal(releases(b, NVME_RELEASE | NVME_RESERVATION_IEKEY, 1, 2),
+	assert_int_equal(guest_releases(b, NVME_CLEAR_ALL, 0, 3), NVME_RESERVATION_CONFLICT);
+	assert_int_equal(guest_releases(b, NVME_RELEASE | NVME_RESERVATION_IEKEY, 1, 2),
 			 NVME_INVALID_FIELD);
-	assert_int_equal(releases(b, 2, 1, 2), NVME_INVALID_FIELD);
-	assert_int_equal(releases(b, NVME_CLEAR_ALL, 0, 2), 0);
+	assert_int_equal(guest_releases(b, 2, 1, 2), NVME_INVALID_FIELD);
+	assert_int_equal(guest_releases(b, NVME_CLEAR_ALL, 0, 2), 0);
 	assert_true(may_write(c));
 	assert_int_equal(reported(a)->controllers[0], 0);
 
 	/* With its holder. */
-	assert_int_equal(registers(b, NVME_REGISTER, 0, 2), 0);
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
-	assert_int_equal(acquires(a, NVME_ACQUIRE, NVME_RESERVATION_WRITE_REGISTERED, 1, 0), 0);
+	assert_int_equal(guest_registers(b, NVME_REGISTER, 0, 2), 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
+	assert_int_equal(guest_acquires(a, NVME_ACQUIRE, NVME_RESERVATION_WRITE_REGISTERED, 1, 0),
+			 0);
 	assert_false(may_write(c));
-	assert_int_equal(registers(a, NVME_UNREGISTER, 1, 0), 0);
+	assert_int_equal(guest_registers(a, NVME_UNREGISTER, 1, 0), 0);
 	assert_true(may_write(c));
 	/* With the last one of all. */
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
-	assert_int_equal(acquires(a, NVME_ACQUIRE, NVME_RESERVATION_WRITE_ALL, 1, 0), 0);
-	assert_int_equal(registers(a, NVME_UNREGISTER, 1, 0), 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
+	assert_int_equal(guest_acquires(a, NVME_ACQUIRE, NVME_RESERVATION_WRITE_ALL, 1, 0), 0);
+	assert_int_equal(guest_registers(a, NVME_UNREGISTER, 1, 0), 0);
 	assert_false(may_write(c));
-	assert_int_equal(registers(b, NVME_UNREGISTER, 2, 0), 0);
+	assert_int_equal(guest_registers(b, NVME_UNREGISTER, 2, 0), 0);
 	assert_true(may_write(c));
 }
 
@@ -471,10 +300,10 @@ static void reporting(void **state)
 	const struct nvme_reservation_reported *one = (const void *)(head + 1);
 	const uint8_t *bytes = machine_at(a->machine, a->data);
 
-	set_host_id(c, 16, 0x1002); /* another path of B's */
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 11), 0);
-	assert_int_equal(registers(b, NVME_REGISTER, 0, 12), 0);
-	assert_int_equal(acquires(b, NVME_ACQUIRE, NVME_RESERVATION_WRITE, 12, 0), 0);
+	guest_set_host_id(c, 16, 0x1002); /* another path of B's */
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 11), 0);
+	assert_int_equal(guest_registers(b, NVME_REGISTER, 0, 12), 0);
+	assert_int_equal(guest_acquires(b, NVME_ACQUIRE, NVME_RESERVATION_WRITE, 12, 0), 0);
 	assert_true(may_write(c));
 	assert_int_equal(reported(a)->controllers[0], 3);
 	assert_int_equal(head->generation, 2);
@@ -492,18 +321,18 @@ static void reporting(void **state)
 	assert_int_equal(reported(a)->controllers[0], 2);
 	assert_int_equal(host(a, 1)->cntlid, 0xffff);
 	assert_int_equal(host(a, 1)->key, 12);
-	assert_int_equal(execute(a, report(a, false, 4096)), NVME_HOST_ID_INCONSISTENT);
+	assert_int_equal(guest_execute(a, report(a, false, 4096)), NVME_HOST_ID_INCONSISTENT);
 	/* As much as was asked for. */
-	assert_int_equal(execute(a, report(a, true, 8)), 0);
+	assert_int_equal(guest_execute(a, report(a, true, 8)), 0);
 	assert_int_equal(bytes[5], 2);
 	assert_int_equal(bytes[8], 0xee);
 
 	b->dead = c->dead = false;
-	assert_int_equal(releases(b, NVME_CLEAR_ALL, 0, 12), 0);
-	set_host_id(a, 8, 0x77);
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 11), 0);
-	assert_int_equal(execute(a, report(a, true, 4096)), NVME_HOST_ID_INCONSISTENT);
-	assert_int_equal(execute(a, report(a, false, 4096)), 0);
+	assert_int_equal(guest_releases(b, NVME_CLEAR_ALL, 0, 12), 0);
+	guest_set_host_id(a, 8, 0x77);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 11), 0);
+	assert_int_equal(guest_execute(a, report(a, true, 4096)), NVME_HOST_ID_INCONSISTENT);
+	assert_int_equal(guest_execute(a, report(a, false, 4096)), 0);
 	assert_int_equal(head->controllers[0], 1);
 	assert_int_equal(one->cntlid, 1);
 	assert_int_equal(one->host_id, 0x77);
@@ -513,14 +342,14 @@ static void reporting(void **state)
 static void as_many_hosts_as_there_is_room(void **state)
 {
 	for (unsigned i = 0; i < NVME_RESERVATION_HOSTS; i++) {
-		set_host_id(a, 16, 100 + i);
-		assert_int_equal(registers(a, NVME_REGISTER, 0, i), 0);
+		guest_set_host_id(a, 16, 100 + i);
+		assert_int_equal(guest_registers(a, NVME_REGISTER, 0, i), 0);
 	}
-	set_host_id(a, 16, 99);
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), NVME_INTERNAL_ERROR);
+	guest_set_host_id(a, 16, 99);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), NVME_INTERNAL_ERROR);
 	assert_int_equal(reported(a)->controllers[0], NVME_RESERVATION_HOSTS);
-	set_host_id(a, 16, 100);
-	assert_int_equal(registers(a, NVME_UNREGISTER, 0, 0), 0);
+	guest_set_host_id(a, 16, 100);
+	assert_int_equal(guest_registers(a, NVME_UNREGISTER, 0, 0), 0);
 }
 
 /* What is under way when it is taken lands before, and nothing lands later. */
@@ -528,16 +357,17 @@ static void taking_waits_for_others(void **state)
 {
 	struct machine_completion completion;
 
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
 	b->asleep = true;
-	disk->hold = true;
+	guests_disk->hold = true;
 	machine_submit(b->machine, 1, machine_rw(NVME_IO_WRITE, 0, 1, b->data, 0));
 	machine_run(b->machine);
-	assert_int_equal(disk->count, 1);
+	assert_int_equal(guests_disk->count, 1);
 	machine_submit(a->machine, 1,
-		       make(a, NVME_IO_RESERVATION_ACQUIRE, NVME_RESERVATION_WRITE << 8, 1, 0));
+		       guest_make(a, NVME_IO_RESERVATION_ACQUIRE, NVME_RESERVATION_WRITE << 8, 1,
+				  0));
 	machine_run(a->machine);
-	look_all();
+	guests_look();
 	machine_run(a->machine);
 	assert_false(machine_take(a->machine, 1, &completion));
 	/* From now on nothing more. */
@@ -545,15 +375,15 @@ static void taking_waits_for_others(void **state)
 	machine_run(b->machine);
 	assert_true(machine_take(b->machine, 1, &completion));
 	assert_status(completion, NVME_RESERVATION_CONFLICT);
-	assert_int_equal(disk->count, 1);
-	machine_release(b->machine, disk);
-	disk->hold = false;
+	assert_int_equal(guests_disk->count, 1);
+	machine_release(b->machine, guests_disk);
+	guests_disk->hold = false;
 	machine_run(b->machine);
 	assert_true(machine_take(b->machine, 1, &completion));
 	assert_status(completion, 0);
 	assert_false(machine_take(a->machine, 1, &completion));
 	b->asleep = false;
-	look_all();
+	guests_look();
 	machine_run(a->machine);
 	assert_true(machine_take(a->machine, 1, &completion));
 	assert_status(completion, 0);
@@ -561,30 +391,31 @@ static void taking_waits_for_others(void **state)
 
 static void taking_waits_for_no_dead(void **state)
 {
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
 	b->asleep = b->dead = true;
-	assert_int_equal(acquires(a, NVME_ACQUIRE, NVME_RESERVATION_WRITE, 1, 0), 0);
+	assert_int_equal(guest_acquires(a, NVME_ACQUIRE, NVME_RESERVATION_WRITE, 1, 0), 0);
 }
 
 /* One that gives something back waits for nobody. */
 static void giving_does_not_wait(void **state)
 {
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
-	assert_int_equal(acquires(a, NVME_ACQUIRE, NVME_RESERVATION_WRITE, 1, 0), 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
+	assert_int_equal(guest_acquires(a, NVME_ACQUIRE, NVME_RESERVATION_WRITE, 1, 0), 0);
 	b->asleep = c->asleep = true;
-	assert_int_equal(releases(a, NVME_RELEASE, NVME_RESERVATION_WRITE, 1), 0);
-	assert_int_equal(registers(a, NVME_UNREGISTER, 1, 0), 0);
+	assert_int_equal(guest_releases(a, NVME_RELEASE, NVME_RESERVATION_WRITE, 1), 0);
+	assert_int_equal(guest_registers(a, NVME_UNREGISTER, 1, 0), 0);
 }
 
 static void the_lock_is_waited_for(void **state)
 {
 	struct machine_completion completion;
 
-	lock_is_taken = true;
-	machine_submit(a->machine, 1, make(a, NVME_IO_RESERVATION_REGISTER, NVME_REGISTER, 0, 1));
+	guests_lock_is_taken = true;
+	machine_submit(a->machine, 1,
+		       guest_make(a, NVME_IO_RESERVATION_REGISTER, NVME_REGISTER, 0, 1));
 	machine_run(a->machine);
 	assert_false(machine_take(a->machine, 1, &completion));
-	lock_is_taken = false;
+	guests_lock_is_taken = false;
 	machine_run(a->machine);
 	assert_true(machine_take(a->machine, 1, &completion));
 	assert_status(completion, 0);
@@ -595,19 +426,20 @@ static void one_at_a_time(void **state)
 {
 	struct machine_completion completion;
 
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
 	b->asleep = true;
 	machine_submit(a->machine, 1,
-		       make(a, NVME_IO_RESERVATION_ACQUIRE, NVME_RESERVATION_WRITE << 8, 1, 0));
+		       guest_make(a, NVME_IO_RESERVATION_ACQUIRE, NVME_RESERVATION_WRITE << 8, 1,
+				  0));
 	machine_run(a->machine);
 	machine_submit(a->machine, 2,
-		       make(a, NVME_IO_RESERVATION_REGISTER, NVME_REPLACE_KEY, 1, 2));
+		       guest_make(a, NVME_IO_RESERVATION_REGISTER, NVME_REPLACE_KEY, 1, 2));
 	machine_run(a->machine);
 	assert_false(machine_take(a->machine, 1, &completion));
 	assert_false(machine_take(a->machine, 2, &completion));
 	assert_int_equal(reported(c)->generation, 1);
 	b->asleep = false;
-	look_all();
+	guests_look();
 	machine_run(a->machine);
 	machine_run(a->machine);
 	assert_true(machine_take(a->machine, 1, &completion));
@@ -618,10 +450,11 @@ static void one_at_a_time(void **state)
 
 static void a_reset_drops_what_waits(void **state)
 {
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
 	b->asleep = true;
 	machine_submit(a->machine, 1,
-		       make(a, NVME_IO_RESERVATION_ACQUIRE, NVME_RESERVATION_WRITE << 8, 1, 0));
+		       guest_make(a, NVME_IO_RESERVATION_ACQUIRE, NVME_RESERVATION_WRITE << 8, 1,
+				  0));
 	machine_run(a->machine);
 	assert_true(may_write(a)); /* and what may be done is known */
 	machine_write32(a->machine, NVME_REG_CC, 0);
@@ -631,16 +464,16 @@ static void a_reset_drops_what_waits(void **state)
 	machine_create_queue(a->machine, 1, MACHINE_ENTRIES);
 	/* It has forgotten who it is. */
 	assert_false(may_write(a));
-	set_host_id(a, 16, 0x1001);
+	guest_set_host_id(a, 16, 0x1001);
 	assert_true(may_write(a));
 	b->asleep = false;
 	/* What is dropped is used again for another command. */
-	disk->hold = true;
+	guests_disk->hold = true;
 	machine_submit(a->machine, 1, machine_rw(NVME_IO_WRITE, 0, 1, a->data, 0));
 	machine_run(a->machine);
-	assert_int_equal(releases(a, NVME_RELEASE, NVME_RESERVATION_WRITE, 1), 0);
-	disk->hold = false;
-	machine_release(a->machine, disk);
+	assert_int_equal(guest_releases(a, NVME_RELEASE, NVME_RESERVATION_WRITE, 1), 0);
+	guests_disk->hold = false;
+	machine_release(a->machine, guests_disk);
 	machine_run(a->machine);
 }
 
@@ -654,10 +487,11 @@ static void a_detached_one_is_not_waited_for(void **state)
 	struct machine_completion completion;
 	bool gone = false;
 
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
 	b->asleep = c->asleep = true;
 	machine_submit(a->machine, 1,
-		       make(a, NVME_IO_RESERVATION_ACQUIRE, NVME_RESERVATION_WRITE << 8, 1, 0));
+		       guest_make(a, NVME_IO_RESERVATION_ACQUIRE, NVME_RESERVATION_WRITE << 8, 1,
+				  0));
 	machine_run(a->machine);
 	assert_int_equal(nvme_controller_detach(b->machine->ctrl, 1, set, &gone), 0);
 	machine_run(b->machine);
@@ -675,34 +509,34 @@ static void a_detached_one_is_not_waited_for(void **state)
 /* Anybody may have written it who has been taken over by his guest. */
 static void a_damaged_page(void **state)
 {
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
-	assert_int_equal(registers(a, NVME_REPLACE_KEY, 1, 2), 0);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
+	assert_int_equal(guest_registers(a, NVME_REPLACE_KEY, 1, 2), 0);
 	assert_true(may_write(b));
-	memset(page + 16, 0xff, sizeof(page) - 16);
-	assert_int_equal(acquires(a, NVME_ACQUIRE, 1, 2, 0), NVME_INTERNAL_ERROR);
-	assert_int_equal(execute(a, report(a, true, 4096)), NVME_INTERNAL_ERROR);
-	memset(page + 12, 0x55, 4);
+	memset(guests_page + 16, 0xff, sizeof(guests_page) - 16);
+	assert_int_equal(guest_acquires(a, NVME_ACQUIRE, 1, 2, 0), NVME_INTERNAL_ERROR);
+	assert_int_equal(guest_execute(a, report(a, true, 4096)), NVME_INTERNAL_ERROR);
+	memset(guests_page + 12, 0x55, 4);
 	assert_false(may_read(b));
 	/* Cut off, and zeroes in its place. */
-	memset(page, 0, sizeof(page));
+	memset(guests_page, 0, sizeof(guests_page));
 	assert_false(may_read(b));
-	memset(page, 1, 8);
+	memset(guests_page, 1, 8);
 	assert_non_null(machine_restart(a->machine, NULL));
-	assert_int_equal(attach(a), -EBADMSG);
-	memset(page, 0, sizeof(page));
-	assert_int_equal(attach(a), 0);
+	assert_int_equal(guest_attach(a), -EBADMSG);
+	memset(guests_page, 0, sizeof(guests_page));
+	assert_int_equal(guest_attach(a), 0);
 }
 
 static void more_controllers_than_places(void **state)
 {
-	uint64_t *key = (uint64_t *)(page + 16);
+	uint64_t *key = (uint64_t *)(guests_page + 16);
 
 	assert_non_null(machine_restart(a->machine, NULL));
 	for (unsigned i = 0; i < 64; i++)
 		key[4 * i] = 2;
-	assert_int_equal(attach(a), -ENOSPC);
+	assert_int_equal(guest_attach(a), -ENOSPC);
 	b->dead = true;
-	assert_int_equal(attach(a), 0);
+	assert_int_equal(guest_attach(a), 0);
 }
 
 /*
@@ -723,25 +557,25 @@ static bool execute_dying(unsigned n, unsigned point)
 {
 	volatile bool died = false;
 
-	passed = 0;
-	kill_at = point;
-	if (setjmp(killed) == 0) {
+	guests_passed = 0;
+	guests_kill_at = point;
+	if (setjmp(guests_killed) == 0) {
 		machine_submit(a->machine, 1,
-			       make(a, deadly[n].opcode, deadly[n].cdw10, deadly[n].key,
-				    deadly[n].other));
+			       guest_make(a, deadly[n].opcode, deadly[n].cdw10, deadly[n].key,
+					  deadly[n].other));
 		machine_run(a->machine);
-		look_all();
+		guests_look();
 		machine_run(a->machine);
 	} else {
 		died = true;
-		locked = false; /* the kernel's work */
+		guests_locked = false; /* the kernel's work */
 	}
-	kill_at = 0;
+	guests_kill_at = 0;
 	if (!died)
 		return false;
-	machine_die(a->machine, disk);
+	machine_die(a->machine, guests_disk);
 	assert_non_null(machine_adopt(a->machine, NULL));
-	assert_int_equal(attach(a), 0);
+	assert_int_equal(guest_attach(a), 0);
 	return true;
 }
 
@@ -754,20 +588,20 @@ static bool dies_at(unsigned n, unsigned point, bool with_others)
 	void *state = NULL;
 	bool died;
 
-	setup(&state);
-	assert_int_equal(registers(a, NVME_REGISTER, 0, 1), 0);
-	assert_int_equal(registers(b, NVME_REGISTER, 0, 2), 0);
+	guests_setup(&state);
+	assert_int_equal(guest_registers(a, NVME_REGISTER, 0, 1), 0);
+	assert_int_equal(guest_registers(b, NVME_REGISTER, 0, 2), 0);
 	died = execute_dying(n, point);
 	if (with_others)
-		assert_int_equal(registers(c, NVME_REGISTER, 0, 3), 0);
+		assert_int_equal(guest_registers(c, NVME_REGISTER, 0, 3), 0);
 	machine_run(a->machine);
-	look_all();
+	guests_look();
 	machine_run(a->machine);
 	assert_true(machine_take(a->machine, 1, &completion));
 	assert_status(completion, 0);
 	assert_false(machine_take(a->machine, 1, &completion));
 	assert_int_equal(reported(c)->generation, generation + 1);
-	teardown(&state);
+	guests_teardown(&state);
 	return died;
 }
 
@@ -787,24 +621,34 @@ static void dies_and_is_executed_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(is_said_where_it_is, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_host_needs_an_id, setup, teardown),
-		cmocka_unit_test_setup_teardown(registering, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_each_type_forbids, setup, teardown),
-		cmocka_unit_test_setup_teardown(every_command_is_asked, setup, teardown),
-		cmocka_unit_test_setup_teardown(preempting, setup, teardown),
-		cmocka_unit_test_setup_teardown(releasing, setup, teardown),
-		cmocka_unit_test_setup_teardown(reporting, setup, teardown),
-		cmocka_unit_test_setup_teardown(as_many_hosts_as_there_is_room, setup, teardown),
-		cmocka_unit_test_setup_teardown(taking_waits_for_others, setup, teardown),
-		cmocka_unit_test_setup_teardown(taking_waits_for_no_dead, setup, teardown),
-		cmocka_unit_test_setup_teardown(giving_does_not_wait, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_lock_is_waited_for, setup, teardown),
-		cmocka_unit_test_setup_teardown(one_at_a_time, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_reset_drops_what_waits, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_detached_one_is_not_waited_for, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_damaged_page, setup, teardown),
-		cmocka_unit_test_setup_teardown(more_controllers_than_places, setup, teardown),
+		cmocka_unit_test_setup_teardown(is_said_where_it_is, guests_setup, guests_teardown),
+		cmocka_unit_test_setup_teardown(a_host_needs_an_id, guests_setup, guests_teardown),
+		cmocka_unit_test_setup_teardown(registering, guests_setup, guests_teardown),
+		cmocka_unit_test_setup_teardown(what_each_type_forbids, guests_setup,
+						guests_teardown),
+		cmocka_unit_test_setup_teardown(every_command_is_asked, guests_setup,
+						guests_teardown),
+		cmocka_unit_test_setup_teardown(preempting, guests_setup, guests_teardown),
+		cmocka_unit_test_setup_teardown(releasing, guests_setup, guests_teardown),
+		cmocka_unit_test_setup_teardown(reporting, guests_setup, guests_teardown),
+		cmocka_unit_test_setup_teardown(as_many_hosts_as_there_is_room, guests_setup,
+						guests_teardown),
+		cmocka_unit_test_setup_teardown(taking_waits_for_others, guests_setup,
+						guests_teardown),
+		cmocka_unit_test_setup_teardown(taking_waits_for_no_dead, guests_setup,
+						guests_teardown),
+		cmocka_unit_test_setup_teardown(giving_does_not_wait, guests_setup,
+						guests_teardown),
+		cmocka_unit_test_setup_teardown(the_lock_is_waited_for, guests_setup,
+						guests_teardown),
+		cmocka_unit_test_setup_teardown(one_at_a_time, guests_setup, guests_teardown),
+		cmocka_unit_test_setup_teardown(a_reset_drops_what_waits, guests_setup,
+						guests_teardown),
+		cmocka_unit_test_setup_teardown(a_detached_one_is_not_waited_for, guests_setup,
+						guests_teardown),
+		cmocka_unit_test_setup_teardown(a_damaged_page, guests_setup, guests_teardown),
+		cmocka_unit_test_setup_teardown(more_controllers_than_places, guests_setup,
+						guests_teardown),
 		cmocka_unit_test(dies_and_is_executed_once),
 	};
 
