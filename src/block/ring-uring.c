@@ -14,6 +14,10 @@
  * shared page says when that is needed, and io_uring_peek_cqe() looks at it. So reap() costs no
  * system call while nothing has happened.
  *
+ * More than a few entries are not kept for the next flush: the kernel holds all that is submitted
+ * together back until it has gone through the last of them (a block plug), so a disk that has
+ * nothing to do would stand while we and the kernel prepare what a deep queue has brought.
+ *
  * io_uring copies an iovec array when it is submitted (IORING_FEAT_SUBMIT_STABLE), so one scratch
  * array serves all continuations of short transfers: whoever needs it next submits first.
  */
@@ -36,6 +40,9 @@ struct uring {
 	bool scratch_used; /* by an entry that is not yet submitted */
 	struct iovec scratch[BLOCK_MAX_IOV];
 };
+
+/* Measured at depth 32 and 128: with 16 and more the disk stands, with 2 the calls cost a fifth. */
+#define SUBMIT_AT_ONCE 4
 
 /* user_data of our own poll request; all others are requests. */
 #define KICK NULL
@@ -158,6 +165,8 @@ static void uring_execute(struct block_ring *ring, struct block_request *request
 
 	if (uring->backlog.first || uring->active >= ring->depth || !start(uring, request))
 		block_queue_add(&uring->backlog, request);
+	else if (io_uring_sq_ready(&uring->io) >= SUBMIT_AT_ONCE)
+		submit_entries(uring);
 }
 
 static void uring_flush(struct block_ring *ring)

@@ -25,7 +25,8 @@
  *
  * What the workers have submitted is given to the kernel one round later: when that round finds
  * nothing and the thread sleeps, submission and sleep are one system call; when it finds more, more
- * is given at once. No request waits longer than for the round after its own.
+ * is given at once. No request waits longer than for the round after its own, and never for more
+ * than a few others (block/ring-uring.c).
  *
  * Not losing a kick. The thread says `asleep`, then (full fence) looks once more at everything that
  * a kick could be about: the mailbox, and by nvme_worker_arm() the doorbells. A kicker stores its
