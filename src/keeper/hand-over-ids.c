@@ -19,10 +19,8 @@
  * which does not grow any more.
  */
 
-/* Of the description: of each controller a configuration space and an MSI-X table in hexadecimal;
- * the rest is short. */
-#define SHORT_BYTES	 4096u
-#define CONTROLLER_BYTES (2u * (PCI_CONFIG_SIZE + PCI_MAX_VECTORS * PCI_VECTOR_SIZE) + SHORT_BYTES)
+/* Of the description: what is said of the domain, and how long the parts of each controller are. */
+#define SHORT_BYTES 4096u
 
 struct setting {
 	struct hand_over *hand_over;
@@ -91,7 +89,7 @@ void hand_over_count_ids(struct hand_over *hand_over)
 	job->finish = set_ids;
 	job->bytes = SHORT_BYTES;
 	for (device = hand_over->keeper->devices; device; device = device->next) {
-		job->bytes += device->state_bytes + CONTROLLER_BYTES;
+		job->bytes += device->state_bytes + hand_over_description_bytes(device);
 		job->open++;
 		hand_over_call(hand_over, "overlay-bound", hand_over_index(device), on_bound, job);
 	}

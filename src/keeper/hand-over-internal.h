@@ -89,6 +89,9 @@ void hand_over_ask_qemu(struct hand_over *hand_over);
 void hand_over_read_pci(struct hand_over *hand_over);
 void hand_over_collect(struct hand_over *hand_over);
 
+/** hand_over_description_bytes() - at most so much is said of a device beside its state */
+size_t hand_over_description_bytes(const struct device *device);
+
 /* hand-over-ids.c */
 void hand_over_count_ids(struct hand_over *hand_over);
 

@@ -260,6 +260,20 @@ static struct json_object *describe(const struct device *device, const struct pc
 	return json;
 }
 
+size_t hand_over_description_bytes(const struct device *device)
+{
+	static const struct pci_half longest = {
+		.reachable = true,
+		.bus = 255,
+		.slot = 31,
+		.vectors = PCI_MAX_VECTORS,
+		.has_table = true,
+	};
+	_cleanup_json_ struct json_object *json = describe(device, &longest);
+
+	return strlen(json_text(json));
+}
+
 /* From its beginning; UINT64_MAX: the whole file. @sparse: without pages that are zero. */
 static int append_file(struct blob *blob, int fd, uint64_t size, bool sparse, struct error **errp)
 {

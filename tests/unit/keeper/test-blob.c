@@ -6,6 +6,7 @@
 
 #include "base/crc32c.h"
 #include "keeper/blob.h"
+#include "keeper/hand-over-internal.h"
 #include "tests/unit/test.h"
 
 static void checksum_is_the_standard_one(void **state)
@@ -284,6 +285,30 @@ static void nonsense_is_not_read(void **state)
 	close(fd);
 }
 
+/* QEMU is told how many parts there will be before the description is made. */
+static void the_longest_description_is_counted(void **state)
+{
+	static const char one[] = "{\"nsid\":64,\"uuid\":\"01234567-89ab-cdef-0123-456789abcdef\","
+				  "\"capacity\":1099511627776,\"block_size\":4096,"
+				  "\"read_only\":false}";
+	struct device_namespace namespaces[64] = {};
+	struct device device = { .config = { .serial = "VN0001", .doorbells = "auto" },
+				 .namespaces = namespaces };
+	struct json_object *json = json_object_new_object();
+
+	json_add_string(json, "uuid", "01234567-89ab-cdef-0123-456789abcdef");
+	for (unsigned i = 0; i < ARRAY_SIZE(namespaces); i++) {
+		namespaces[i].next = i + 1 < ARRAY_SIZE(namespaces) ? &namespaces[i + 1] : NULL;
+		namespaces[i].json = json;
+		namespaces[i].config.nsid = 64;
+		namespaces[i].config.block_size = 4096;
+		namespaces[i].capacity = 1ULL << 40;
+	}
+	assert_true(hand_over_description_bytes(&device) >=
+		    64 * strlen(one) + 2 * (PCI_CONFIG_SIZE + PCI_MAX_VECTORS * PCI_VECTOR_SIZE));
+	json_object_put(json);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -299,6 +324,7 @@ int main(void)
 		cmocka_unit_test(memory_travels_without_zero_pages),
 		cmocka_unit_test(memory_that_is_not_there_stays_so),
 		cmocka_unit_test(nonsense_is_not_read),
+		cmocka_unit_test(the_longest_description_is_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
