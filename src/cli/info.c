@@ -94,6 +94,20 @@ static void print_limits(struct json_object *disk, struct table *table)
 	putchar('\n');
 }
 
+/* Of those that guests share. */
+static void print_reservations(struct json_object *disk, struct table *table)
+{
+	struct json_object *reservations = json_child(disk, "reservations", json_type_object);
+
+	if (!json_bool_or(disk, "shareable", false) || !reservations)
+		return;
+	printf("\n%-12s %s: ", _("Reservations:"), json_string_or(disk, "target", "-"));
+	if (json_bool_or(reservations, "offered", false))
+		puts(_("offered"));
+	else
+		printf(_("none, %s\n"), json_string_or(reservations, "reason", "-"));
+}
+
 static void for_each_disk(struct json_object *info,
 			  void (*visit)(struct json_object *disk, struct table *table),
 			  struct table *table)
@@ -136,6 +150,7 @@ static void print_table(struct json_object *info)
 	for_each_disk(info, add_disk, table);
 	table_print(table);
 	for_each_disk(info, print_limits, NULL);
+	for_each_disk(info, print_reservations, NULL);
 }
 
 static int run(int argc, char **argv)

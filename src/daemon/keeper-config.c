@@ -60,10 +60,20 @@ struct json_object *keeper_config_iotune(const struct metadata_disk *disk)
 }
 
 /* They are in this host's memory: on a file system that others see they would keep nobody out. */
-static bool has_reservations(const struct metadata_disk *disk, const char *path, bool block)
+const char *keeper_config_no_reservations(const struct metadata_disk *disk, const char *path,
+					  bool block)
 {
-	return disk->shareable && !disk->readonly && path && !block &&
-	       shared_storage_of(path) == SHARED_STORAGE_LOCAL;
+	if (!disk->shareable)
+		return _("the disk is not <shareable/>");
+	if (disk->readonly)
+		return _("the disk is read-only");
+	if (!path)
+		return _("the disk is not a file");
+	if (block)
+		return _("other hosts may see a block device");
+	if (shared_storage_of(path) != SHARED_STORAGE_LOCAL)
+		return _("other hosts may see its file system");
+	return NULL;
 }
 
 struct json_object *keeper_config_namespace(const char *domain_uuid,
@@ -104,7 +114,7 @@ struct json_object *keeper_config_namespace(const char *domain_uuid,
 	json_add(object, "iotune", keeper_config_iotune(disk));
 	json_add_bool(object, "read_only", disk->readonly);
 	json_add_bool(object, "shareable", disk->shareable);
-	if (has_reservations(disk, path, block))
+	if (!keeper_config_no_reservations(disk, path, block))
 		json_add_string(object, "reservations", VIRTNVME_RUNTIME_DIR "/reservations");
 	json_add_u64(object, "block_size",
 		     disk->logical_block_size ? disk->logical_block_size : 512);

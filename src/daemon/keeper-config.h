@@ -43,6 +43,11 @@ struct json_object *keeper_config_controller(const char *domain_uuid,
 /** keeper_config_iotune() - the limits of a disk as the keeper takes them */
 struct json_object *keeper_config_iotune(const struct metadata_disk *disk);
 
+/** keeper_config_no_reservations() - why the disk has no NVMe reservations, a phrase for the user, or NULL:
+ * it has. @path and @block as of volumes_path(); may wait for a file system that hangs */
+const char *keeper_config_no_reservations(const struct metadata_disk *disk, const char *path,
+					  bool block);
+
 /** keeper_config_namespace() - one disk of it */
 struct json_object *keeper_config_namespace(const char *domain_uuid,
 					    const struct metadata_controller *controller,

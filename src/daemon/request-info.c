@@ -5,6 +5,7 @@
 
 #include "base/i18n.h"
 #include "daemon/definition.h"
+#include "daemon/keeper-config.h"
 #include "daemon/keeper-status.h"
 #include "daemon/keeper.h"
 #include "daemon/libvirt.h"
@@ -165,6 +166,17 @@ static void add_sizes(struct json_object *entry, const char *path, uint64_t live
 	json_add_u64(entry, "allocation", st.st_blocks * 512ULL);
 }
 
+static void add_reservations(struct json_object *entry, const struct metadata_disk *disk,
+			     const char *path, bool block)
+{
+	struct json_object *object = json_object_new_object();
+	const char *reason = keeper_config_no_reservations(disk, path, block);
+
+	json_add_bool(object, "offered", !reason);
+	json_add_string(object, "reason", reason);
+	json_add(entry, "reservations", object);
+}
+
 static struct json_object *disk_info(unsigned index, const struct metadata_disk *disk,
 				     struct json_object *there)
 {
@@ -181,8 +193,11 @@ static struct json_object *disk_info(unsigned index, const struct metadata_disk 
 	json_add_string(entry, "target", target);
 	json_add_string(entry, "type", metadata_disk_type_name(disk->type));
 	json_add_string(entry, "source", source);
-	if (volumes_path(disk, &path, &block, NULL) == 0)
+	if (volumes_path(disk, &path, &block, NULL) == 0) {
 		json_add_string(entry, "path", path);
+		add_reservations(entry, disk, path, block);
+	}
+	json_add_bool(entry, "shareable", disk->shareable);
 	add_sizes(entry, path,
 		  disk->type == METADATA_DISK_MEMORY ? disk->capacity
 						     : json_u64_or(there, "capacity", 0));
