@@ -33,7 +33,7 @@ static int set_span(const char *value, void *target, struct error **errp)
 	return options_parse_size(value, target, errp);
 }
 
-static void pin(unsigned long cpu)
+static void pin(pid_t pid, unsigned long cpu)
 {
 	cpu_set_t set;
 
@@ -41,7 +41,7 @@ static void pin(unsigned long cpu)
 		return;
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set) < 0)
+	if (sched_setaffinity(pid, sizeof(set), &set) < 0)
 		perror("sched_setaffinity");
 }
 
@@ -54,22 +54,21 @@ static void answer(struct table *table)
 			STORE_RELEASE(table->pong, seen = value);
 }
 
-static uint64_t play(struct table *table, uint64_t end, struct histogram *ticks)
+static void play(struct table *table, uint64_t duration, struct histogram *ticks)
 {
-	uint64_t now = clock_ticks(), started = now;
+	uint64_t now = clock_ticks(), started = now, end = now + duration;
 	uint32_t value;
 
 	for (value = 1; now < end; value++) {
 		STORE_RELEASE(table->ping, value);
 		/* The other one may not be running: the machine is not ours alone. */
 		while (LOAD_ACQUIRE(table->pong) != value)
-			if (clock_ticks() > end + end / 8)
-				return clock_ticks() - started;
+			if (clock_ticks() > end + duration / 8)
+				return;
 		now = clock_ticks();
 		histogram_add(ticks, now - started);
 		started = now;
 	}
-	return 0;
 }
 
 static int ping_pong(const struct arguments *arguments, struct json_object *object,
@@ -88,12 +87,12 @@ static int ping_pong(const struct arguments *arguments, struct json_object *obje
 	if (pid < 0)
 		return error_set_errno(errp, errno, "fork");
 	if (pid == 0) {
-		pin(arguments->peer_cpu);
 		answer(table);
 		_exit(0);
 	}
-	play(table, clock_ticks() + (uint64_t)((double)arguments->milliseconds * per_ns * 1e6),
-	     ticks);
+	/* By us: with real-time priority it would not get this processor to do so itself. */
+	pin(pid, arguments->peer_cpu);
+	play(table, (uint64_t)((double)arguments->milliseconds * per_ns * 1e6), ticks);
 	STORE_RELEASE(table->ping, STOP);
 	waitpid(pid, NULL, 0);
 	part = json_object_new_object();
@@ -197,7 +196,7 @@ int main(int argc, char **argv)
 
 	if (ret > 0)
 		return EXIT_SUCCESS;
-	pin(arguments.cpu);
+	pin(0, arguments.cpu);
 	if (ret == 0)
 		ret = ping_pong(&arguments, object, &err);
 	if (ret == 0)

@@ -50,3 +50,10 @@ SHORT = [
     Case('file', 'read', depth=32),
     Case('file', 'mixed', depth=32, interrupts=True, verify=True), Case('file', 'mixed', 64, depth=8, verify=True),
 ]
+
+# How costs grow: with queues, depth and the size of a command.
+SERIES = [Case('null', depth=32, queues=queues) for queues in (1, 2, 4)] + \
+    [Case('memory', depth=depth) for depth in (1, 4, 16, 64, 256)] + \
+    [Case('memory', 'read', size, depth=8) for size in (4, 16, 64, 256, 1024)]
+# Each of many controllers has such a client.
+BUSY = Case('memory', depth=4, interrupts=True)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The programs that are run: controller, client, reference, fio."""
+import concurrent.futures
 import contextlib
 import json
 import os
 import shutil
 import socket
+import statistics
 import subprocess
 import tempfile
 import time
@@ -18,6 +20,7 @@ class Programs:
         self.controller = os.path.join(args.build, 'src', 'virtnvme-controller')
         self.bench_client = os.path.join(args.build, 'tests', 'bench', 'bench-client')
         self.bench_reference = os.path.join(args.build, 'tests', 'bench', 'bench-reference')
+        self.priority = ['chrt', '-f', '5'] if args.real_time else []
 
     @contextlib.contextmanager
     def image(self):
@@ -34,7 +37,7 @@ class Programs:
     def server(self, image, controller=None):
         with tempfile.TemporaryDirectory(prefix='virtnvme-bench-') as folder:
             server = Server(self, folder, ['null:1G', 'memory:256M', 'file:' + image], cpu=self.args.server_cpu,
-                            controller=controller)
+                            controller=controller, priority=self.priority)
             try:
                 yield server
             finally:
@@ -42,7 +45,7 @@ class Programs:
 
     def reference(self):
         return json.loads(subprocess.run(
-            [self.bench_reference, '--cpu', str(self.args.client_cpu), '--peer-cpu', str(self.args.server_cpu),
+            self.priority + [self.bench_reference, '--cpu', str(self.args.client_cpu), '--peer-cpu', str(self.args.server_cpu),
              '--milliseconds', '100'], check=True, stdout=subprocess.PIPE).stdout)
 
     def has_fio(self):
@@ -54,10 +57,11 @@ class Programs:
     def fio(self, image, depth):
         """What the machine's disk gives one process that does nothing else, on the controller's processor."""
         out = subprocess.run(
-            ['taskset', '-c', str(self.args.server_cpu), 'fio', '--name=bench', '--filename=' + image, '--rw=randread',
-             '--bs=4k', '--ioengine=io_uring', '--direct=1', '--iodepth=%d' % depth, '--thread', '--norandommap',
-             '--time_based', '--ramp_time=100ms', '--runtime=%dms' % self.args.milliseconds, '--randrepeat=0',
-             '--output-format=json'], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+            self.priority +
+            ['taskset', '-c', str(self.args.server_cpu), 'fio', '--name=bench', '--filename=' + image, '--rw=randread', '--bs=4k',
+             '--ioengine=io_uring', '--direct=1', '--iodepth=%d' % depth, '--thread', '--norandommap', '--time_based',
+             '--ramp_time=100ms', '--runtime=%dms' % self.args.milliseconds, '--randrepeat=0', '--output-format=json'],
+            check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
         job = json.loads(out[out.index(b'{'):])['jobs'][0]
         iops, latency = job['read']['iops'], job['read']['clat_ns']['percentile']
         busy = (job['usr_cpu'] + job['sys_cpu']) / 100
@@ -94,14 +98,46 @@ class Programs:
                 }
         return found
 
+    def busy(self, counts):
+        """Controllers that all work at the same time, on one processor, each for a client of its own that sleeps until an
+        interrupt, all on the other: what they cost, and how soon one more listens."""
+        found = {}
+        for count in counts:
+            with tempfile.TemporaryDirectory(prefix='virtnvme-bench-') as folder, contextlib.ExitStack() as stack, \
+                    concurrent.futures.ThreadPoolExecutor(count) as pool:
+                def start(name):
+                    server = Server(self, folder, ['null:1M', 'memory:1M'], name=name, cpu=self.args.server_cpu)
+                    stack.callback(server.stop)
+                    return server
+
+                servers = [start('%d.sock' % i) for i in range(count)]
+                # All of them are there before the first is measured, and the last is before the first ends.
+                runs = [pool.submit(server.client, cases.BUSY, warm_up=30 * count, milliseconds=2000 + 30 * count)
+                        for server in servers]
+                time.sleep(0.06 * count)
+                late = start('late.sock')
+                runs = [run.result() for run in runs]
+                found[count] = {
+                    'start_ms': late.start_ms, 'private_kib': servers[0].private(),
+                    'iops': sum(run['iops'] for run in runs),
+                    'cpu_ns': statistics.median(run['server']['cpu_ns_per_command'] for run in runs),
+                    'switches': statistics.median(run['server']['voluntary_switches_per_million'] for run in runs),
+                    'p50_ns': statistics.median(run['latency_ns']['p50'] for run in runs),
+                    'p99_ns': statistics.median(run['latency_ns']['p99'] for run in runs),
+                    # The slowest and the fastest of them.
+                    'least_iops': min(run['iops'] for run in runs), 'most_iops': max(run['iops'] for run in runs),
+                }
+        return found
+
 
 class Server:
     """One controller."""
 
-    def __init__(self, programs, folder, namespaces, name='bench.sock', cpu=None, controller=None):
+    def __init__(self, programs, folder, namespaces, name='bench.sock', cpu=None, controller=None, priority=()):
         self.programs = programs
+        self.priority = list(priority)
         self.socket = os.path.join(folder, name)
-        command = ['taskset', '-c', str(cpu)] if cpu is not None else []
+        command = self.priority + ['taskset', '-c', str(cpu)] if cpu is not None else []
         command += [controller or programs.controller, '--socket', self.socket, '--log-level', '4']
         for namespace in namespaces:
             command += ['--namespace', namespace]
@@ -135,7 +171,7 @@ class Server:
 
     def _run(self, arguments):
         """Tried again while the controller is still busy with the last client's end."""
-        command = [self.programs.bench_client, '--socket', self.socket] + arguments
+        command = self.priority + [self.programs.bench_client, '--socket', self.socket] + arguments
         deadline = time.monotonic() + 10
         while True:
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -153,10 +189,10 @@ class Server:
             self._run(['--milliseconds', '1', '--fill', '--pattern', 'write', '--block-size', '131072', '--depth', '8',
                        '--doorbells', 'auto', '--nsid', str(cases.NSIDS[backend])])
 
-    def client(self, case, count=False, idle=0):
+    def client(self, case, count=False, idle=0, warm_up=100, milliseconds=0):
         args = self.programs.args
         arguments = case.arguments() + ['--server', str(self.process.pid), '--cpu', str(args.client_cpu),
-                                        '--milliseconds', str(args.milliseconds)]
+                                        '--warm-up', str(warm_up), '--milliseconds', str(milliseconds or args.milliseconds)]
         if count:
             arguments.append('--count-system-calls')
         if idle:

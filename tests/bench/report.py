@@ -51,7 +51,7 @@ def ratio(ratios, name, above, below):
         ratios[name] = spread(pairs)
 
 
-def summarize(args, chosen, results, references, fio, quiet):
+def summarize(args, chosen, results, references, fio, quiet, busy):
     rows = {case.name: summarize_case(results[case.name]) for case in chosen if case.name in results}
     reference = {'ping_pong_p50_ns': pick(references, 'ping_pong_ns', 'p50')}
     for size in (4096, 131072):
@@ -86,7 +86,7 @@ def summarize(args, chosen, results, references, fio, quiet):
     return {
         'machine': {'processor': processor(), 'processors': os.cpu_count(), 'kernel': platform.release()},
         'runs': args.runs, 'milliseconds': args.milliseconds,
-        'cases': rows, 'reference': reference, 'ratios': ratios, 'quiet': quiet,
+        'cases': rows, 'reference': reference, 'ratios': ratios, 'quiet': quiet, 'busy': busy,
         'fio': {'fio read 4k QD%d' % depth: summarize_case(runs) for depth, runs in fio.items()},
     }
 
@@ -126,6 +126,13 @@ def table(summary):
         lines.append('| %s | %.1f | %s | %d | %d | %.2f | %d | %d |' % (
             count, quiet['start_ms'], quiet['private_kib'] or '-', quiet['rss_anon_kib'], quiet['wake_ups_per_second'],
             quiet['cpu_percent'], quiet['after_load']['wake_ups'], quiet['after_load']['cpu_ns']))
+    if summary['busy']:
+        lines += ['', '| controllers that work | kIOPS, all | of the slowest | of the fastest | p50 us | p99 us | CPU ns | '
+                  'switches/M | private KiB | one more starts in ms |', '|--:' * 10 + '|']
+    for count, busy in summary['busy'].items():
+        lines.append('| %s | %.1f | %.2f | %.2f | %.1f | %.0f | %.0f | %.0f | %s | %.1f |' % (
+            count, busy['iops'] / 1e3, busy['least_iops'] / 1e3, busy['most_iops'] / 1e3, busy['p50_ns'] / 1e3,
+            busy['p99_ns'] / 1e3, busy['cpu_ns'], busy['switches'], busy['private_kib'] or '-', busy['start_ms']))
     return '\n'.join(lines)
 
 
