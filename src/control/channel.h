@@ -79,6 +79,15 @@ int control_connection_fd(const struct control_connection *connection);
 void control_request_identify(const struct control_request *request, int *ret_fd, uint64_t *ret_id);
 struct control_request *control_request_new(struct control_connection *connection, uint64_t id);
 
+/** control_connection_is_idle() - is nothing half said, and no answer owed or awaited?
+ * @but: except to this request; may be NULL */
+bool control_connection_is_idle(const struct control_connection *connection,
+				const struct control_request *but);
+
+/** control_connection_hold() - leave further requests in the socket, or go on reading them. What has
+ * come in part is still read to its end. */
+void control_connection_hold(struct control_connection *connection, bool hold);
+
 void control_request_reply(struct control_request *request, struct json_object *result);
 /** control_request_fail() - @err is freed */
 void control_request_fail(struct control_request *request, struct error *err);

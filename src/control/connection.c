@@ -55,6 +55,7 @@ struct control_connection {
 	struct output *output, **output_end;
 	size_t queued;
 	unsigned requests; /* unanswered */
+	bool held;
 	struct call *calls, **calls_end;
 	uint64_t last_id;
 	int failure; /* -errno that the deferred source will act upon */
@@ -78,13 +79,18 @@ static void free_output(struct output *output)
 	free(output);
 }
 
+static bool in_the_middle(const struct control_connection *connection)
+{
+	return connection->input.done || connection->input.text;
+}
+
 static void update_events(struct control_connection *connection)
 {
 	uint32_t events = 0;
 
 	if (connection->fd < 0)
 		return;
-	if (connection->requests < MAX_REQUESTS)
+	if (connection->requests < MAX_REQUESTS && (!connection->held || in_the_middle(connection)))
 		events |= EPOLLIN;
 	if (connection->output)
 		events |= EPOLLOUT;
@@ -431,6 +437,21 @@ int control_connection_peer(struct control_connection *connection, pid_t *ret_pi
 int control_connection_fd(const struct control_connection *connection)
 {
 	return connection->fd;
+}
+
+bool control_connection_is_idle(const struct control_connection *connection,
+				const struct control_request *but)
+{
+	unsigned owed = but && but->connection == connection ? 1 : 0;
+
+	return connection->fd >= 0 && !connection->failure && !connection->calls &&
+	       !connection->output && connection->requests == owed && !in_the_middle(connection);
+}
+
+void control_connection_hold(struct control_connection *connection, bool hold)
+{
+	connection->held = hold;
+	update_events(connection);
 }
 
 void control_request_identify(const struct control_request *request, int *ret_fd, uint64_t *ret_id)

@@ -11,8 +11,9 @@
  * and bytes are hexadecimal. Each part of the keeper saves and loads its own.
  */
 
-/* Of the object's meaning. A keeper that does not know it is not executed (--can-adopt). */
-#define CARRY_VERSION 1u
+/* Of the object's meaning, and of what a controller shares with its keeper: the bulk file's layout.
+ * A keeper that does not know it is not executed (--can-adopt). */
+#define CARRY_VERSION 2u
 
 /** carry_fd() - @fd (-1: nothing is added) stays open over the execve */
 void carry_fd(struct json_object *json, const char *key, int fd);

@@ -195,6 +195,7 @@ struct json_object *device_save(const struct device *device)
 	carry_fd(json, "doorbells", device->doorbell_fd);
 	json_add(json, "listener", listener_save(device->listener));
 	json_add(json, "relay", relay_save(device->relay));
+	json_add_u64(json, "state_bytes", device->state_bytes);
 	for (ns = device->namespaces; ns; ns = ns->next)
 		json_object_array_add(list, save_namespace(ns));
 	json_add(json, "namespaces", list);
@@ -234,6 +235,7 @@ struct device *device_load(const struct device_options *options, struct json_obj
 	device->json = json_object_get(json_child(json, "config", json_type_object));
 	device->state_fd = carried_fd(json, "state");
 	device->doorbell_fd = carried_fd(json, "doorbells");
+	device->state_bytes = json_u64_or(json, "state_bytes", 0);
 	r = controller_config_parse(device->json, &device->config, errp);
 	for (i = 0; r == 0 && list && i < json_object_array_length(list); i++)
 		r = load_namespace(device, json_object_array_get_idx(list, i), errp);

@@ -50,8 +50,7 @@ typedef void (*device_done)(void *opaque, struct json_object *result, const stru
 struct device *device_new(const struct device_options *options, struct json_object *json,
 			  struct error **errp);
 
-/** device_save() - for device_load() in the program that this process becomes; no controller is
- * attached */
+/** device_save() - for device_load() in the program that this process becomes; no call is open */
 struct json_object *device_save(const struct device *device);
 struct device *device_load(const struct device_options *options, struct json_object *json,
 			   struct error **errp);

@@ -344,7 +344,7 @@ int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_con
 	return supervisor_start(&keeper->supervisor, errp);
 }
 
-bool keeper_may_be_carried(const struct keeper *keeper)
+bool keeper_may_be_carried(const struct keeper *keeper, const struct control_request *request)
 {
 	const struct device *device;
 
@@ -352,6 +352,8 @@ bool keeper_may_be_carried(const struct keeper *keeper)
 		if (!relay_may_be_carried(device->relay))
 			return false;
 	return monitor_may_be_carried(keeper->monitor) &&
+	       supervisor_may_be_carried(&keeper->supervisor) &&
+	       requests_may_be_carried(keeper->requests, request) &&
 	       !migration_is_under_way(keeper->migration);
 }
 

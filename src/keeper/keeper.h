@@ -44,15 +44,15 @@ int keeper_start(struct keeper *keeper, sd_event *event, const struct keeper_con
 		 int ready_fd, struct error **errp);
 
 /** keeper_may_be_carried() - could this process become another program now? Nothing has come or
- * gone in part. */
-bool keeper_may_be_carried(const struct keeper *keeper);
+ * gone in part, and nobody waits for an answer but @request. */
+bool keeper_may_be_carried(const struct keeper *keeper, const struct control_request *request);
 
 /** keeper_save() - for keeper_load() in the program that this process becomes, which answers
- * @request; no controller has the devices, the candidate will get them */
+ * @request */
 struct json_object *keeper_save(const struct keeper *keeper, const struct control_request *request);
 
 /**
- * keeper_load() - go on from there; supervisor_go_on() is due
+ * keeper_load() - go on from there
  * @config: taken over
  * @ret_request: NULL: nobody waits for the answer any more
  */

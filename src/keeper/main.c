@@ -171,7 +171,7 @@ static int serve(const struct keeper_config *config, struct json_object *carried
 	if (r == 0)
 		*ready = -1; /* the keeper has it, and says what there is to say */
 	if (r == 0 && carried)
-		upgrade_go_on(&keeper, request, json_u64_or(carried, "frozen_at", 0));
+		upgrade_go_on(request, json_u64_or(carried, "pause_us", 0));
 	if (r == 0)
 		sd_event_loop(event);
 	keeper_done(&keeper);

@@ -54,39 +54,46 @@ bool message_store_full(const struct message_store *store)
 	return store->count >= STORE_MAX_MESSAGES;
 }
 
-static int take_piece(struct message_store *store)
+static int free_piece(const struct message_store *store)
 {
 	unsigned i;
 
 	for (i = 0; i < STORE_PIECE_COUNT; i++)
-		if (!(store->pieces & (1u << i))) {
-			store->pieces |= 1u << i;
+		if (!(store->pieces & (1u << i)))
 			return i;
-		}
 	return -EAGAIN;
 }
 
 int message_store_new(struct message_store *store, const struct message_header *header,
 		      struct stored_message **ret)
 {
-	size_t size = header->size - sizeof(*header);
-	struct stored_message *message = store->spare;
 	int piece = -1;
 
-	if (size > RELAY_INLINE_MAX) {
-		piece = take_piece(store);
+	if (header->size - sizeof(*header) > RELAY_INLINE_MAX) {
+		piece = free_piece(store);
 		if (piece < 0)
 			return piece;
 	}
+	return message_store_new_in(store, header, piece, ret);
+}
+
+int message_store_new_in(struct message_store *store, const struct message_header *header,
+			 int piece, struct stored_message **ret)
+{
+	size_t size = header->size - sizeof(*header);
+	struct stored_message *message = store->spare;
+
+	if ((piece >= 0) != (size > RELAY_INLINE_MAX) || piece >= (int)STORE_PIECE_COUNT ||
+	    (piece >= 0 && store->pieces & (1u << piece)))
+		return -EINVAL;
 	if (message)
 		store->spare = message->next;
 	else
 		message = malloc(sizeof(*message));
-	if (!message) {
-		if (piece >= 0)
-			store->pieces &= ~(1u << piece);
+	if (!message)
 		return -ENOMEM;
-	}
+	if (piece >= 0)
+		store->pieces |= 1u << piece;
 	memset(message, 0, offsetof(struct stored_message, small));
 	message->header = *header;
 	message->payload_size = size;

@@ -59,6 +59,11 @@ bool message_store_full(const struct message_store *store);
 int message_store_new(struct message_store *store, const struct message_header *header,
 		      struct stored_message **ret);
 
+/** message_store_new_in() - the same with what is in @piece already; -1: it is in none. -EINVAL when
+ * that is in use, or cannot be */
+int message_store_new_in(struct message_store *store, const struct message_header *header,
+			 int piece, struct stored_message **ret);
+
 /** message_store_free() - one that is not in the list */
 void message_store_free(struct message_store *store, struct stored_message *message);
 

@@ -20,6 +20,13 @@ void relay_channel_close(struct relay *relay)
 	relay->broken = false;
 }
 
+int relay_channel_use(struct relay *relay)
+{
+	relay->channel_events = EPOLLIN;
+	return sd_event_add_io(relay->event, &relay->channel_source, relay->channel, EPOLLIN,
+			       relay_channel_event, relay);
+}
+
 void relay_channel_broken(struct relay *relay, const char *why)
 {
 	if (relay->channel < 0 || relay->broken)

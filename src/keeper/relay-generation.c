@@ -110,13 +110,11 @@ int relay_attach(struct relay *relay, unsigned generation, bool bare, int *ret_c
 	if (r == 0)
 		r = fd_store_replay(relay->fd_store, queue_restore, relay);
 	if (r == 0)
-		r = sd_event_add_io(relay->event, &relay->channel_source, relay->channel, EPOLLIN,
-				    relay_channel_event, relay);
+		r = relay_channel_use(relay);
 	if (r < 0) {
 		relay_detach(relay);
 		return r;
 	}
-	relay->channel_events = EPOLLIN;
 	relay_channel_write(relay);
 	relay_update_events(relay);
 	*ret_channel = steal_fd(&theirs);

@@ -100,6 +100,9 @@ static inline struct relay_bulk *relay_bulk_head(struct relay *relay)
 	return (struct relay_bulk *)relay->bulk_map;
 }
 
+/** relay_use_bulk() - map the bulk file, which is the relay's from here on; 0 or -errno */
+int relay_use_bulk(struct relay *relay, int fd);
+
 /** relay_update_events() - wait for what can be gone on with */
 void relay_update_events(struct relay *relay);
 
@@ -124,6 +127,9 @@ int relay_client_event(sd_event_source *source, int fd, uint32_t revents, void *
 
 /** relay_channel_wanted() - may the controller's next datagram be read? */
 bool relay_channel_wanted(const struct relay *relay);
+
+/** relay_channel_use() - watch the channel that is in @relay; 0 or -errno */
+int relay_channel_use(struct relay *relay);
 
 /** relay_channel_write() - send what the channel takes */
 void relay_channel_write(struct relay *relay);

@@ -86,13 +86,23 @@ void relay_close_client(struct relay *relay)
 	message_store_done(&relay->store);
 }
 
-static int make_bulk(struct relay *relay)
+static void drop_bulk(struct relay *relay)
+{
+	if (relay->bulk_map)
+		munmap(relay->bulk_map, BULK_SIZE);
+	relay->bulk_map = NULL;
+	if (relay->bulk_fd >= 0)
+		close(steal_fd(&relay->bulk_fd));
+}
+
+int relay_use_bulk(struct relay *relay, int fd)
 {
 	void *map;
 
-	relay->bulk_fd = fd_sealed_memfd("virtnvme-bulk", BULK_SIZE);
-	if (relay->bulk_fd < 0)
-		return relay->bulk_fd;
+	drop_bulk(relay);
+	relay->bulk_fd = fd;
+	if (fd < 0)
+		return fd;
 	map = mmap(NULL, BULK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, relay->bulk_fd, 0);
 	if (map == MAP_FAILED)
 		return -errno;
@@ -121,7 +131,8 @@ struct relay *relay_new(sd_event *event, unsigned index, const struct relay_ops 
 	for (i = 0; i < RELAY_MAX_REVERSE; i++)
 		relay->reverse[i].next_free = i + 1;
 	relay->fd_store = fd_store_new();
-	if (!relay->fd_store || make_bulk(relay) < 0 ||
+	if (!relay->fd_store ||
+	    relay_use_bulk(relay, fd_sealed_memfd("virtnvme-bulk", BULK_SIZE)) < 0 ||
 	    sd_event_add_time_relative(event, &relay->retry, CLOCK_MONOTONIC, 0, 1, on_retry,
 				       relay) < 0 ||
 	    sd_event_source_set_enabled(relay->retry, SD_EVENT_OFF) < 0) {
@@ -138,10 +149,7 @@ void relay_free(struct relay *relay)
 	relay_close_client(relay);
 	sd_event_source_disable_unref(relay->retry);
 	fd_store_free(relay->fd_store);
-	if (relay->bulk_map)
-		munmap(relay->bulk_map, BULK_SIZE);
-	if (relay->bulk_fd >= 0)
-		close(relay->bulk_fd);
+	drop_bulk(relay);
 	free(relay);
 }
 

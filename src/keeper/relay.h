@@ -66,10 +66,10 @@ uint64_t relay_irq_changes(const struct relay *relay);
 /** relay_is_recoverable() - could another controller be told all that this one knows? */
 bool relay_is_recoverable(const struct relay *relay);
 
-/** relay_may_be_carried() - no controller is attached and no message has come or gone in part */
+/** relay_may_be_carried() - no message has come or gone in part */
 bool relay_may_be_carried(const struct relay *relay);
 
-/** relay_save() - for relay_load() in the program that this process becomes */
+/** relay_save() - for relay_load() in the program that this process becomes; with its channel */
 struct json_object *relay_save(const struct relay *relay);
 
 /** relay_load() - into a new relay; the descriptors are its own. 0 or -errno */

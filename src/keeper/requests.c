@@ -221,17 +221,45 @@ static int on_connection(sd_event_source *source, int listening, uint32_t revent
 	return 0;
 }
 
+void requests_hold(struct requests *requests, bool hold)
+{
+	struct client *client;
+
+	for (client = requests->clients; client; client = client->next)
+		control_connection_hold(client->connection, hold);
+	sd_event_source_set_enabled(requests->source, hold ? SD_EVENT_OFF : SD_EVENT_ON);
+}
+
+bool requests_may_be_carried(const struct requests *requests, const struct control_request *request)
+{
+	const struct client *client;
+
+	for (client = requests->clients; client; client = client->next)
+		if (!control_connection_is_idle(client->connection, request))
+			return false;
+	return true;
+}
+
 struct json_object *requests_save(const struct requests *requests,
 				  const struct control_request *request)
 {
 	struct json_object *json = json_object_new_object();
+	const struct client *client;
+	int fd, others[MAX_CONNECTIONS];
+	size_t count = 0;
 	uint64_t id;
-	int fd;
 
 	control_request_identify(request, &fd, &id);
 	carry_fd(json, "listening", requests->fd);
 	carry_fd(json, "client", fd);
 	json_add_u64(json, "id", id);
+	for (client = requests->clients; client; client = client->next) {
+		int other = control_connection_fd(client->connection);
+
+		if (other != fd)
+			others[count++] = other;
+	}
+	carry_fds(json, "others", others, count);
 	return json;
 }
 
@@ -262,10 +290,16 @@ struct requests *requests_load(struct keeper *keeper, struct json_object *json,
 {
 	struct requests *requests = make_requests(keeper, carried_fd(json, "listening"), errp);
 	struct control_connection *connection;
-	int client = carried_fd(json, "client");
+	int client = carried_fd(json, "client"), others[MAX_CONNECTIONS];
+	size_t i, count;
 
 	*ret_request = NULL;
-	if (!requests || client < 0)
+	if (!requests)
+		return NULL;
+	count = carried_fds(json, "others", others, MAX_CONNECTIONS);
+	for (i = 0; i < count; i++)
+		add_client(requests, others[i]);
+	if (client < 0)
 		return requests;
 	connection = add_client(requests, client);
 	if (connection)

@@ -13,8 +13,15 @@ struct requests;
 /** requests_new() - NULL with a sentence */
 struct requests *requests_new(struct keeper *keeper, struct error **errp);
 
+/** requests_hold() - leave what the daemon asks from now on in the sockets, or go on */
+void requests_hold(struct requests *requests, bool hold);
+
+/** requests_may_be_carried() - has everything been answered but @request? */
+bool requests_may_be_carried(const struct requests *requests,
+			     const struct control_request *request);
+
 /** requests_save() - for requests_load() in the program that this process becomes, which answers
- * @request; other connections end */
+ * @request, and what is in the sockets */
 struct json_object *requests_save(const struct requests *requests,
 				  const struct control_request *request);
 /** requests_load() - @ret_request: NULL: nobody waits for it */

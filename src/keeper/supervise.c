@@ -71,6 +71,7 @@ void supervisor_init(struct supervisor *supervisor, sd_event *event,
 		.opaque = opaque,
 		.program_fd = -1,
 		.candidate_fd = -1,
+		.previous_fd = -1,
 	};
 	supervisor->waiters_end = &supervisor->waiters;
 }
@@ -116,8 +117,8 @@ void supervisor_done(struct supervisor *supervisor)
 	error_set(&err, ESHUTDOWN, _("the domain is ending"));
 	wake_waiters(supervisor, err);
 	set_reason(supervisor, NULL);
-	if (supervisor->program_fd >= 0)
-		close(steal_fd(&supervisor->program_fd));
+	cleanup_close(&supervisor->program_fd);
+	cleanup_close(&supervisor->previous_fd);
 }
 
 bool supervisor_lost(const struct supervisor *supervisor)
@@ -304,14 +305,13 @@ void supervisor_discard(struct supervisor *supervisor)
 		process_kill(supervisor->candidate);
 }
 
-void supervisor_replace(struct supervisor *supervisor, void (*ended)(void *opaque), void *opaque)
+void supervisor_replace(struct supervisor *supervisor)
 {
-	supervisor->replacing = ended;
-	supervisor->replacing_opaque = opaque;
+	supervisor->replacing = true;
 	process_kill(supervisor->process);
 }
 
-void supervisor_go_on(struct supervisor *supervisor)
+static void take_over(struct supervisor *supervisor)
 {
 	/* It may have died since. */
 	if (!supervisor_has_candidate(supervisor)) {
@@ -319,7 +319,7 @@ void supervisor_go_on(struct supervisor *supervisor)
 		restart(supervisor);
 		return;
 	}
-	fd_close_all(&supervisor->program_fd, 1);
+	supervisor->previous_fd = supervisor->program_fd;
 	supervisor->program_fd = steal_fd(&supervisor->candidate_fd);
 	supervisor->candidate->disconnected = on_disconnected;
 	supervisor->candidate->ended = on_ended;
@@ -329,12 +329,30 @@ void supervisor_go_on(struct supervisor *supervisor)
 	adopt(supervisor, 0);
 }
 
+/* What has never served is at fault itself, whatever the guest did; and nothing is worse than
+ * before. */
+static void go_back(struct supervisor *supervisor)
+{
+	log_error("the installed controller does not take over: %s", supervisor_reason(supervisor));
+	close(supervisor->program_fd);
+	supervisor->program_fd = steal_fd(&supervisor->previous_fd);
+	supervisor->verdict = (struct crash_verdict){};
+	restart(supervisor);
+}
+
+bool supervisor_may_be_carried(const struct supervisor *supervisor)
+{
+	return supervisor->state == CONTROLLER_RUNNING && !supervisor->candidate &&
+	       supervisor->connection && control_connection_is_idle(supervisor->connection, NULL);
+}
+
 struct json_object *supervisor_save(const struct supervisor *supervisor)
 {
 	struct json_object *json = json_object_new_object();
 
-	json_add(json, "process", process_save(supervisor->candidate));
-	carry_fd(json, "program", supervisor->candidate_fd);
+	json_add(json, "process", process_save(supervisor->process));
+	carry_fd(json, "program", supervisor->program_fd);
+	json_add_u64(json, "serving_since", supervisor->serving_since);
 	json_add_u64(json, "generation", supervisor->generation);
 	json_add_u64(json, "restarts", supervisor->restarts);
 	json_add_string(json, "reason", supervisor_reason(supervisor));
@@ -351,11 +369,15 @@ int supervisor_load(struct supervisor *supervisor, struct json_object *json, str
 	supervisor->restarts = json_u64_or(json, "restarts", 0);
 	if (reason)
 		error_set(&supervisor->reason, EIO, "%s", reason);
-	supervisor->state = CONTROLLER_RESTARTING;
-	supervisor->candidate_fd = carried_fd(json, "program");
-	supervisor->candidate =
+	supervisor->state = CONTROLLER_RUNNING;
+	supervisor->serving_since = json_u64_or(json, "serving_since", 0);
+	supervisor->program_fd = carried_fd(json, "program");
+	supervisor->process =
 		process_load(&options, json_child(json, "process", json_type_object), errp);
-	return supervisor->candidate ? 0 : -EIO;
+	if (!supervisor->process)
+		return -EIO;
+	supervisor->connection = supervisor->process->connection;
+	return 0;
 }
 
 static int on_restart_timer(sd_event_source *source, uint64_t usec, void *opaque)
@@ -410,7 +432,7 @@ static void on_ended(void *opaque, int status)
 {
 	struct supervisor *supervisor = opaque;
 	enum controller_state state = supervisor->state;
-	void (*replaced)(void *opaque) = supervisor->replacing;
+	bool replaced = supervisor->replacing;
 	struct error *err = NULL;
 	bool fault;
 
@@ -422,7 +444,7 @@ static void on_ended(void *opaque, int status)
 		error_set(&err, EIO, "%s", process_describe_end(status));
 		set_reason(supervisor, err);
 	}
-	supervisor->replacing = NULL;
+	supervisor->replacing = false;
 	if (state == CONTROLLER_RUNNING)
 		supervisor->state = CONTROLLER_RESTARTING; /* for those who are told now */
 	fault = supervisor->condemned ? supervisor->fault : is_fault(status);
@@ -436,7 +458,9 @@ static void on_ended(void *opaque, int status)
 	case CONTROLLER_RUNNING:
 	case CONTROLLER_RESTARTING:
 		if (replaced)
-			replaced(supervisor->replacing_opaque);
+			take_over(supervisor);
+		else if (supervisor->previous_fd >= 0)
+			go_back(supervisor);
 		else
 			died(supervisor, fault);
 		break;
@@ -491,6 +515,8 @@ void supervisor_adopted(struct supervisor *supervisor, const struct error *err)
 		return;
 	}
 	supervisor->state = CONTROLLER_RUNNING;
+	if (supervisor->previous_fd >= 0)
+		close(steal_fd(&supervisor->previous_fd));
 	supervisor->serving_since = clock_us(CLOCK_MONOTONIC);
 	supervisor->ops->settled(supervisor->opaque, NULL, false);
 	wake_waiters(supervisor, NULL);

@@ -57,10 +57,10 @@ struct supervisor {
 	struct process *process;
 	struct control_connection *connection; /* the process's; NULL when it is lost */
 	int program_fd;			       /* what the controller of the moment was made of */
-	struct process *candidate;	       /* of another program file; it waits for its turn */
+	int previous_fd; /* and its predecessor; -1: it has served, or there was no other program */
+	struct process *candidate; /* of another program file; it waits for its turn */
 	int candidate_fd;
-	void (*replacing)(void *opaque); /* the process is ended for the candidate */
-	void *replacing_opaque;
+	bool replacing; /* the process is ended for the candidate */
 	bool adopting;
 	bool condemned, fault; /* killed by us for `reason`, which is a fault of its own */
 	uint64_t serving_since;
@@ -117,16 +117,16 @@ bool supervisor_has_candidate(const struct supervisor *supervisor);
 void supervisor_discard(struct supervisor *supervisor);
 
 /**
- * supervisor_replace() - end the controller, which is frozen, for the candidate
- * @ended: it is gone, and the guest waits for supervisor_go_on(); the candidate may be gone, too
+ * supervisor_replace() - end the controller, which is frozen, for the candidate, which takes over
+ *
+ * If it is gone by then, or does not come to serve, a successor of the old program does.
  */
-void supervisor_replace(struct supervisor *supervisor, void (*ended)(void *opaque), void *opaque);
+void supervisor_replace(struct supervisor *supervisor);
 
-/** supervisor_go_on() - the candidate takes over, or if it is gone another successor */
-void supervisor_go_on(struct supervisor *supervisor);
+/** supervisor_may_be_carried() - does a controller serve, without a word between it and us? */
+bool supervisor_may_be_carried(const struct supervisor *supervisor);
 
-/** supervisor_save() - with its candidate, for supervisor_load() in the program that this process
- * becomes; that one calls supervisor_go_on() */
+/** supervisor_save() - for supervisor_load() in the program that this process becomes */
 struct json_object *supervisor_save(const struct supervisor *supervisor);
 int supervisor_load(struct supervisor *supervisor, struct json_object *json, struct error **errp);
 

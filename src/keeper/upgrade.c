@@ -24,11 +24,15 @@
  * it finishes what is at the images, keeps the results and fetches no more, and from there on the
  * guest waits. The new one judges every state file. If it cannot read one, the old one thaws, and
  * but for the pause nothing has happened. If it can, the old one is ended and the new one takes
- * over as any successor does (supervise.c).
+ * over as any successor does (supervise.c). If it does not come to serve, the old program does
+ * again.
  *
- * Between the two, while no controller has the devices, this process becomes the installed keeper
- * (execve): its descriptors and children stay, and what it knows goes along as one JSON object
- * (carry.h). The installed one has said before that it can read it. If the execve fails this one
+ * Now the guest waits no longer, and this process becomes the installed keeper (execve): its
+ * descriptors and children stay, and what it knows goes along as one JSON object (carry.h). The
+ * installed one has said before that it can read it. What it cannot know is what has come or gone
+ * in part, so a moment is waited for in which there is no such thing: requests are left in their
+ * sockets meanwhile, those of QEMU and the controller's events come seldom. Nobody notices the
+ * execve but who accesses a register just then, and waits some milliseconds. If it fails this one
  * goes on.
  *
  * The old controller may die by itself at any moment: then its successor is of the old version, and
@@ -39,7 +43,7 @@
  * answered when it is gone.
  */
 #define QUIET_RETRY_US 500
-#define QUIET_TRIES    400
+#define QUIET_TRIES    4000
 /* The guest does not notice the first, is frozen in the second, and in the third no register of its
  * controllers is served. */
 #define START_LIMIT_US	   (5u * 1000000)
@@ -55,6 +59,8 @@ struct upgrade {
 	sd_event_source *limit;
 	struct error *err;
 	uint64_t frozen_at; /* 0: it is not */
+	uint64_t pause_us;
+	pid_t candidate;
 	sd_event_source *quiet_timer;
 	unsigned tries;
 };
@@ -144,23 +150,41 @@ static bool is_over(struct upgrade *upgrade)
 	return true;
 }
 
+static int try_to_become(sd_event_source *source, uint64_t usec, void *opaque);
+
+/* Not before its pending calls have been made and this call is over. */
+static int try_later(struct upgrade *upgrade)
+{
+	upgrade->quiet_timer = sd_event_source_disable_unref(upgrade->quiet_timer);
+	return sd_event_add_time_relative(upgrade->keeper->event, &upgrade->quiet_timer,
+					  CLOCK_MONOTONIC, QUIET_RETRY_US, 1, try_to_become,
+					  upgrade);
+}
+
+/* A controller serves, or there will be none any more. */
 static void on_replaced(void *opaque, const struct error *why)
 {
 	struct upgrade *upgrade = opaque;
-	struct json_object *answer;
+	const struct supervisor *supervisor = &upgrade->keeper->supervisor;
 	struct error *err = NULL;
 
-	if (!why)
-		why = upgrade->err;
-	if (why) {
+	if (why)
 		error_set(&err, why->code, "%s", why->message);
+	else if (supervisor_pid(supervisor) != upgrade->candidate &&
+		 supervisor->generation == upgrade->generation + 1)
+		set_ended(&err);
+	else if (supervisor_pid(supervisor) != upgrade->candidate)
+		error_set(&err, EIO,
+			  _("the installed controller does not go on (%s); the old one does"),
+			  supervisor_reason(supervisor));
+	upgrade->pause_us = clock_us(CLOCK_MONOTONIC) - upgrade->frozen_at;
+	if (!err && try_later(upgrade) < 0)
+		error_set(&err, ENOMEM, _("out of memory"));
+	if (err) {
 		fail(upgrade, err);
 		return;
 	}
-	answer = json_object_new_object();
-	json_add_u64(answer, "pause_us", clock_us(CLOCK_MONOTONIC) - upgrade->frozen_at);
-	control_request_reply(upgrade->request, answer);
-	free_upgrade(upgrade);
+	requests_hold(upgrade->keeper->requests, true);
 }
 
 /* Only returns when it fails. */
@@ -174,7 +198,7 @@ static void become_installed(struct upgrade *upgrade)
 
 	json_add_u64(json, "version", CARRY_VERSION);
 	carry_fd(json, "lock", keeper->lock_fd);
-	json_add_u64(json, "frozen_at", upgrade->frozen_at);
+	json_add_u64(json, "pause_us", upgrade->pause_us);
 	text = json_text(json);
 	snprintf(option, sizeof(option), "--adopt-fd=%d", fd);
 	if (fd >= 0 && fd_write_full(fd, text, strlen(text)) == 0 && lseek(fd, 0, SEEK_SET) == 0) {
@@ -188,53 +212,36 @@ static void become_installed(struct upgrade *upgrade)
 	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
-static int on_quiet_timer(sd_event_source *source, uint64_t usec, void *opaque);
-
-/* No controller has the devices. */
-static void try_to_become(void *opaque)
+static int try_to_become(sd_event_source *source, uint64_t usec, void *opaque)
 {
 	struct upgrade *upgrade = opaque;
 	struct keeper *keeper = upgrade->keeper;
-	struct device *device;
 
-	for (device = keeper->devices; device; device = device->next)
-		relay_detach(device->relay);
-	if (!supervisor_has_candidate(&keeper->supervisor)) {
-		set_ended(&upgrade->err);
-	} else if (keeper_may_be_carried(keeper)) {
+	if (keeper->phase != KEEPER_RUNNING)
+		error_set(&upgrade->err, ESHUTDOWN, _("the domain is ending"));
+	else if (keeper_may_be_carried(keeper, upgrade->request))
 		become_installed(upgrade);
-	} else if (upgrade->tries++ < QUIET_TRIES) {
-		upgrade->quiet_timer = sd_event_source_disable_unref(upgrade->quiet_timer);
-		if (sd_event_add_time_relative(keeper->event, &upgrade->quiet_timer,
-					       CLOCK_MONOTONIC, QUIET_RETRY_US, 1, on_quiet_timer,
-					       upgrade) >= 0)
-			return;
-	}
-	if (!upgrade->err)
+	else if (upgrade->tries++ < QUIET_TRIES && try_later(upgrade) >= 0)
+		return 0;
+	else
 		error_set(&upgrade->err, EAGAIN,
-			  _("the controller is upgraded, and the keeper is not: QEMU is in the "
-			    "middle of a message; try again"));
-	supervisor_go_on(&keeper->supervisor);
-}
-
-static int on_quiet_timer(sd_event_source *source, uint64_t usec, void *opaque)
-{
-	try_to_become(opaque);
+			  _("the controller is upgraded, and the keeper is not: QEMU or the "
+			    "controller is in the middle of a message; try again"));
+	requests_hold(keeper->requests, false);
+	fail(upgrade, steal_pointer(upgrade->err));
 	return 0;
 }
 
-void upgrade_go_on(struct keeper *keeper, struct control_request *request, uint64_t frozen_at)
+void upgrade_go_on(struct control_request *request, uint64_t pause_us)
 {
-	struct upgrade *upgrade = request ? calloc(1, sizeof(*upgrade)) : NULL;
+	struct json_object *answer;
 
 	log_notice("this is virtnvme-keeper %s now", PACKAGE_VERSION);
-	if (upgrade) {
-		upgrade->keeper = keeper;
-		upgrade->request = request;
-		upgrade->frozen_at = frozen_at;
-		supervisor_wait(&keeper->supervisor, on_replaced, upgrade);
-	}
-	supervisor_go_on(&keeper->supervisor);
+	if (!request)
+		return;
+	answer = json_object_new_object();
+	json_add_u64(answer, "pause_us", pause_us);
+	control_request_reply(request, answer);
 }
 
 static void on_judged(void *opaque, struct json_object *result, const struct error *err)
@@ -254,7 +261,8 @@ static void on_judged(void *opaque, struct json_object *result, const struct err
 		give_up(upgrade, upgrade->err);
 		return;
 	}
-	supervisor_replace(supervisor, try_to_become, upgrade);
+	upgrade->candidate = supervisor->candidate->pid;
+	supervisor_replace(supervisor);
 	supervisor_wait(supervisor, on_replaced, upgrade);
 }
 

@@ -11,6 +11,6 @@ void upgrade_start(struct keeper *keeper, struct control_request *request);
 
 /** upgrade_go_on() - in the keeper that was installed, loaded from what the one before has saved
  * @request: NULL: nobody waits for the answer */
-void upgrade_go_on(struct keeper *keeper, struct control_request *request, uint64_t frozen_at);
+void upgrade_go_on(struct control_request *request, uint64_t pause_us);
 
 #endif

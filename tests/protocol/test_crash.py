@@ -154,6 +154,7 @@ def test_a_memory_disk_outlives_its_controller(keeper):
     assert driver.read(7, 8192) == b'm' * 8192
     assert driver.read(8 * MIB // 512 - 1, 512) == bytes(512)
     keeper.call('upgrade')
+    kill(keeper)
     assert driver.read(7, 8192) == b'm' * 8192
     client.close()
     keeper.stop()
@@ -658,7 +659,7 @@ control = """) + """    if last:
         break
 """
 
-GIVEN_UP = 'ended meanwhile|does not answer'   # the latter on a machine that is very busy
+GIVEN_UP = 'ended meanwhile|does not answer|does not go on'   # the latter on a machine that is very busy
 
 
 @pytest.mark.parametrize('lives', [0, 60], ids=['exits', 'hangs up'])
@@ -682,6 +683,63 @@ def test_an_upgrade_whose_controller_dies(installed, lives):
         until(lambda: len(rounds) > count + 5)
     assert status(installed)['state'] == 'running'
     client.close()
+    installed.stop()
+
+
+ADOPTS_NOT = OLD.replace("'judge-state'", "'add-controller'").replace('version 7 is unknown here', 'not for me')
+
+
+@pytest.mark.parametrize('program', [ADOPTS_NOT, ADOPTS_NOT.replace('        answer =', '        sys.exit(1)\n        answer =')], ids=['refuses', 'exits'])
+def test_an_upgrade_whose_controller_does_not_serve(installed, program):
+    """It says that it can go on with the state, and does not: the guest has its disks, and the old programs serve them."""
+    client, driver = drive(installed)
+    before = installed.call('status')
+    inodes = program_of(before['pid']), program_of(before['controller']['pid'])
+    path = installed.path('adopts-not')
+    with open(path, 'w') as f:
+        f.write(program)
+    installed.install('controller', path)
+    installed.install('keeper')
+    with load(driver) as rounds:
+        with pytest.raises(Refused, match='the installed controller does not go on .*; the old one does'):
+            installed.call('upgrade')
+        count = len(rounds)
+        until(lambda: len(rounds) > count + 5)
+    after = installed.call('status')
+    assert (program_of(after['pid']), program_of(after['controller']['pid'])) == inodes
+    # The program that failed is nobody's any more.
+    kill(installed)
+    driver.read(0, 512)
+    assert program_of(status(installed)['pid']) == inodes[1]
+    upgrade(installed)
+    driver.read(0, 512)
+    client.close()
+    installed.stop()
+
+
+def test_an_upgrade_loses_no_request(installed):
+    """Of the daemon, on connections of before and on new ones."""
+    done = threading.Event()
+    answers = []
+
+    def ask(again):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(20)
+            sock.connect(installed.socket('keeper.sock'))
+            while not done.is_set():
+                answers.append(installed.ask(sock, 'status') if again else installed.call('status'))
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        futures = [pool.submit(ask, again) for again in (True, True, False, False)]
+        try:
+            for _ in range(5):
+                count = len(answers)
+                upgrade(installed)
+                until(lambda: len(answers) > count + 10)        # pylint: disable=cell-var-from-loop
+        finally:
+            done.set()
+        for future in futures:
+            future.result()
     installed.stop()
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Faults of the storage: what the guest gets to see of them."""
+import concurrent.futures
 import errno
 import json
 import os
@@ -453,8 +454,11 @@ def test_an_upgrade_changes_nothing_about_what_is_held(faulty_disk, monitor):
     faults.write.fail(errno.EIO)
     queue, cid, _ = submit(driver, nvme.WRITE, 0, b'y' * BLOCK)
     monitor.serve('stop')
-    keeper.call('upgrade')
-    monitor.serve('stop')
+    # The new controller tries again, and the keeper is not executed before QEMU has answered.
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        future = pool.submit(keeper.call, 'upgrade')
+        monitor.serve('stop')
+        future.result()
     until(lambda: problem(keeper) == 'write: Input/output error')
     assert not queue.finished(cid)
     faults.clear()

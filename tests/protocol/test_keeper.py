@@ -102,10 +102,14 @@ class Keeper:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(20)
             sock.connect(self.socket('keeper.sock'))
-            text = json.dumps({'id': 1, 'command': command, 'arguments': arguments}).encode()
-            sock.sendall(struct.pack('<I', len(text)) + text)
-            size, = struct.unpack('<I', sock.recv(4, socket.MSG_WAITALL))
-            answer = json.loads(sock.recv(size, socket.MSG_WAITALL))
+            return self.ask(sock, command, **arguments)
+
+    @staticmethod
+    def ask(sock, command, **arguments):
+        text = json.dumps({'id': 1, 'command': command, 'arguments': arguments}).encode()
+        sock.sendall(struct.pack('<I', len(text)) + text)
+        size, = struct.unpack('<I', sock.recv(4, socket.MSG_WAITALL))
+        answer = json.loads(sock.recv(size, socket.MSG_WAITALL))
         if 'error' in answer:
             raise Refused(answer['error']['message'])
         return answer['result']

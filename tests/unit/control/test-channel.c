@@ -379,6 +379,36 @@ static int call_against(const char *mode, int timeout_ms, struct error **errp)
 	return r;
 }
 
+/* For a process that becomes another program: nothing of a request is anywhere but in the socket. */
+static void held_is_read_to_the_end_of_a_request(void **state)
+{
+	static const char text[] = "{\"id\": 7, \"command\": \"counters\"}";
+	const uint32_t length = sizeof(text) - 1;
+
+	assert_true(control_connection_is_idle(server.connection, NULL));
+	put_raw(&length, 4);
+	put_raw(text, 5);
+	run();
+	assert_false(control_connection_is_idle(server.connection, NULL));
+	control_connection_hold(server.connection, true);
+	server.keep = true;
+	put_raw(text + 5, length - 5);
+	put_message(text);
+	run();
+	assert_int_equal(server.requests, 1);
+	assert_false(control_connection_is_idle(server.connection, NULL));
+	assert_true(control_connection_is_idle(server.connection, server.kept[0]));
+	control_request_reply(server.kept[--server.kept_count], NULL);
+	run();
+	assert_true(control_connection_is_idle(server.connection, NULL));
+	assert_int_equal(server.requests, 1);
+	control_connection_hold(server.connection, false);
+	run();
+	assert_int_equal(server.requests, 2);
+	control_connection_call(server.connection, "status", NULL, NULL, 0, on_done, NULL);
+	assert_false(control_connection_is_idle(server.connection, server.kept[0]));
+}
+
 static void blocking_call_takes_its_own_answer(void **state)
 {
 	_cleanup_error_ struct error *err = NULL;
@@ -449,6 +479,7 @@ int main(void)
 		TEST(oversize_call_fails_alone),
 		TEST(handler_may_free_the_connection),
 		TEST(bounds_unanswered_requests),
+		TEST(held_is_read_to_the_end_of_a_request),
 		TEST(blocking_call_takes_its_own_answer),
 		TEST(blocking_call_sees_a_lost_connection),
 		TEST(blocking_call_times_out),

@@ -223,9 +223,6 @@ static void is_carried_between_messages_only(void **state)
 	size_t i;
 
 	memcpy(bytes, &header, sizeof(header));
-	assert_false(relay_may_be_carried(relay));
-	relay_detach(relay);
-	detach();
 	for (i = 0; i < sizeof(bytes); i++) {
 		assert_int_equal(relay_may_be_carried(relay), i == 0);
 		assert_int_equal(fd_write_full(qemu, bytes + i, 1), 0);
@@ -479,12 +476,20 @@ static void successor_gets_what_was_not_acknowledged(void **state)
 /* As over an execve: the descriptors stay. */
 static void become_another_program(void)
 {
+	static const char *const keys[] = { "client", "bulk", "channel" };
 	_cleanup_json_ struct json_object *json = relay_save(relay);
-	int client = json_u64_or(json, "client", 0), kept = fcntl(client, F_DUPFD_CLOEXEC, 3);
+	int fds[ARRAY_SIZE(keys)], kept[ARRAY_SIZE(keys)];
+	size_t i;
 
+	for (i = 0; i < ARRAY_SIZE(keys); i++) {
+		fds[i] = json_u64_or(json, keys[i], 0);
+		kept[i] = fds[i] ? fcntl(fds[i], F_DUPFD_CLOEXEC, 3) : -1;
+	}
 	relay_free(relay);
-	assert_int_equal(dup3(kept, client, O_CLOEXEC), client);
-	close(kept);
+	for (i = 0; i < ARRAY_SIZE(keys); i++)
+		if (fds[i])
+			assert_int_equal(dup3(kept[i], fds[i], O_CLOEXEC), fds[i]);
+	fd_close_all(kept, ARRAY_SIZE(kept));
 	relay = relay_new(loop, 0, &ops, NULL);
 	assert_int_equal(relay_load(relay, json), 0);
 }
@@ -517,6 +522,79 @@ static void what_nobody_has_handled_is_carried(void **state)
 	run();
 	assert_true(qemu_receive(&header, payload, sizeof(payload)));
 	assert_int_equal(header.id, 1);
+}
+
+/* The controller goes on, and notices nothing. */
+static void a_channel_is_carried(void **state)
+{
+	static char large[RELAY_INLINE_MAX + 8], answer[64];
+	struct message_header header = { 77, MESSAGE_DMA_WRITE, sizeof(header), 0, 0 };
+	struct received one, three, *got;
+
+	memset(large, 'l', sizeof(large));
+	qemu_send(1, REGION_READ, 0, "one", 3, NULL, 0);
+	run();
+	one = *receive();
+	qemu_send(2, REGION_WRITE, MESSAGE_NO_REPLY, "two", 3, NULL, 0);
+	qemu_send(3, REGION_WRITE, 0, large, sizeof(large), NULL, 0);
+	run();
+	controller_send(RELAY_MESSAGE, 0, &header, NULL, 0);
+	run();
+	assert_true(qemu_receive(&header, answer, sizeof(answer)));
+	assert_true(relay_may_be_carried(relay));
+	become_another_program();
+
+	reply_to(&one, NULL, 0);
+	qemu_send(header.id, MESSAGE_DMA_WRITE, MESSAGE_REPLY, NULL, 0, NULL, 0);
+	got = receive();
+	assert_memory_equal(got->payload, "two", 3);
+	three = *receive();
+	memset(large, 'L', sizeof(large));
+	qemu_send(4, REGION_WRITE, 0, large, sizeof(large), NULL, 0);
+	run();
+	got = receive();
+	assert_int_equal(got->header.command, MESSAGE_DMA_WRITE);
+	assert_int_equal(got->header.id, 77);
+	got = receive();
+	assert_int_equal(got->header.id, 4);
+	assert_int_not_equal(got->frame.bulk_offset, three.frame.bulk_offset);
+	assert_memory_equal(bulk + got->frame.bulk_offset, large, sizeof(large));
+	assert_int_equal(bulk[three.frame.bulk_offset], 'l');
+	reply_to(&three, NULL, 0);
+	run();
+	assert_true(qemu_receive(&header, answer, sizeof(answer)));
+	assert_int_equal(header.id, 1);
+	assert_true(qemu_receive(&header, answer, sizeof(answer)));
+	assert_int_equal(header.id, 3);
+	assert_int_equal(controllers_closed, 0);
+}
+
+/* What did not fit into the channel is sent later, and nothing twice. */
+static void each_is_sent_once_over_an_exec(void **state)
+{
+	static char payload[2000];
+	struct received *got;
+	unsigned i;
+
+	for (i = 0; i < 250; i++) {
+		memcpy(payload, &i, sizeof(i));
+		qemu_send(1, REGION_WRITE, MESSAGE_NO_REPLY, payload, sizeof(payload), NULL, 0);
+		run();
+	}
+	assert_true(relay_may_be_carried(relay));
+	become_another_program();
+	for (i = 0; i < 250; i++) {
+		got = receive();
+		if (!got) {
+			run();
+			got = receive();
+		}
+		assert_non_null(got);
+		assert_memory_equal(got->payload, &i, sizeof(i));
+	}
+	run();
+	assert_null(receive());
+	assert_int_equal(controllers_closed, 0);
 }
 
 static void answers_of_the_dead_go_out(void **state)
@@ -915,6 +993,8 @@ int main(void)
 		TEST(full_store_stops_reading),
 		TEST(successor_gets_what_was_not_acknowledged),
 		TEST(what_nobody_has_handled_is_carried),
+		TEST(a_channel_is_carried),
+		TEST(each_is_sent_once_over_an_exec),
 		TEST(answers_of_the_dead_go_out),
 		TEST(answers_of_the_dead_wait_for_the_client),
 		TEST(a_broken_channel_stays_open_until_it_is_detached),
