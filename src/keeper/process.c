@@ -278,6 +278,12 @@ void process_free(struct process *process)
 	free(process);
 }
 
+void process_stop(const struct process *process)
+{
+	if (process->pid > 0)
+		kill(process->pid, SIGSTOP);
+}
+
 void process_kill(const struct process *process)
 {
 	if (process->pid > 0)

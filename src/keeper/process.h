@@ -47,6 +47,9 @@ struct process *process_load(const struct process_options *options, struct json_
 /** process_free() - kill it when it lives, and wait for it. Open calls are answered first. */
 void process_free(struct process *process);
 
+/** process_stop() - SIGSTOP: it does not run again before process_kill() */
+void process_stop(const struct process *process);
+
 /** process_kill() - SIGKILL; ended() follows */
 void process_kill(const struct process *process);
 

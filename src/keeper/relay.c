@@ -188,6 +188,13 @@ bool relay_is_quiet(struct relay *relay)
 	       relay->in_done == 0 && relay->store.count == 0 && !relay->restore;
 }
 
+bool relay_is_handled(struct relay *relay)
+{
+	return relay->channel >= 0 && !relay->broken && relay_channel_acknowledged(relay, 0) &&
+	       relay->store.head == relay->store.unsent && !relay->restore &&
+	       !relay->restore_replies;
+}
+
 uint64_t relay_irq_changes(const struct relay *relay)
 {
 	return fd_store_irq_changes(relay->fd_store);

@@ -59,6 +59,9 @@ bool relay_has_client(const struct relay *relay);
 /** relay_is_quiet() - has everything that the client has sent so far been handled? */
 bool relay_is_quiet(struct relay *relay);
 
+/** relay_is_handled() - has the controller handled everything that it was sent? */
+bool relay_is_handled(struct relay *relay);
+
 /** relay_irq_changes() - counts how often the client has set interrupt eventfds: when a guest
  * changes an MSI-X vector, QEMU sets the vector's */
 uint64_t relay_irq_changes(const struct relay *relay);

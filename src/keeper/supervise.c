@@ -22,6 +22,12 @@
  * The successor is made of the same file as the dead one, by a descriptor: a package that was
  * upgraded meanwhile may have put another version at the path, which need not read the state.
  *
+ * One that is replaced (supervisor_replace()) is frozen: it has nothing at the images, has given the
+ * generation locks back and touches neither state nor guest memory, but for what a message has it
+ * do. When none is left it is stopped, so that it never runs again, and its successor takes over at
+ * once. It is killed when that one serves: to take down the mappings of a large guest's memory, page
+ * for page, costs the kernel more time than all the rest.
+ *
  * crash-policy.h says when to give up. Then virtnvme-failed takes the devices over: a guest can
  * deal with a controller that says that it has failed; one that never answers takes the whole of
  * QEMU with it. There is no way back from there before the domain's next start: a guest that was
@@ -114,6 +120,7 @@ void supervisor_done(struct supervisor *supervisor)
 	supervisor->kill_timer = sd_event_source_disable_unref(supervisor->kill_timer);
 	drop_process(supervisor);
 	drop_candidate(supervisor);
+	process_free(steal_pointer(supervisor->retired));
 	error_set(&err, ESHUTDOWN, _("the domain is ending"));
 	wake_waiters(supervisor, err);
 	set_reason(supervisor, NULL);
@@ -267,6 +274,19 @@ static void ignore_disconnection(void *opaque)
 {
 }
 
+static void on_retired_ended(void *opaque, int status)
+{
+	struct supervisor *supervisor = opaque;
+
+	process_free(steal_pointer(supervisor->retired));
+}
+
+static void kill_retired(const struct supervisor *supervisor)
+{
+	if (supervisor->retired)
+		process_kill(supervisor->retired);
+}
+
 static void on_candidate_ended(void *opaque, int status)
 {
 	struct supervisor *supervisor = opaque;
@@ -305,12 +325,6 @@ void supervisor_discard(struct supervisor *supervisor)
 		process_kill(supervisor->candidate);
 }
 
-void supervisor_replace(struct supervisor *supervisor)
-{
-	supervisor->replacing = true;
-	process_kill(supervisor->process);
-}
-
 static void take_over(struct supervisor *supervisor)
 {
 	/* It may have died since. */
@@ -329,6 +343,30 @@ static void take_over(struct supervisor *supervisor)
 	adopt(supervisor, 0);
 }
 
+/* It says nothing and is told nothing from here on. */
+static void retire(struct supervisor *supervisor)
+{
+	struct process *process = steal_pointer(supervisor->process);
+
+	process_stop(process);
+	process->ended = on_retired_ended;
+	supervisor->retired = process;
+	supervisor->state = CONTROLLER_RESTARTING; /* for those who are told now */
+	supervisor->connection = NULL;
+	control_connection_free(steal_pointer(process->connection));
+}
+
+void supervisor_replace(struct supervisor *supervisor, bool idle)
+{
+	if (!idle || supervisor->retired || supervisor_lost(supervisor)) {
+		supervisor->replacing = true;
+		process_kill(supervisor->process);
+		return;
+	}
+	retire(supervisor);
+	take_over(supervisor);
+}
+
 /* What has never served is at fault itself, whatever the guest did; and nothing is worse than
  * before. */
 static void go_back(struct supervisor *supervisor)
@@ -343,7 +381,8 @@ static void go_back(struct supervisor *supervisor)
 bool supervisor_may_be_carried(const struct supervisor *supervisor)
 {
 	return supervisor->state == CONTROLLER_RUNNING && !supervisor->candidate &&
-	       supervisor->connection && control_connection_is_idle(supervisor->connection, NULL);
+	       !supervisor->retired && supervisor->connection &&
+	       control_connection_is_idle(supervisor->connection, NULL);
 }
 
 struct json_object *supervisor_save(const struct supervisor *supervisor)
@@ -439,6 +478,7 @@ static void on_ended(void *opaque, int status)
 	log_write(state == CONTROLLER_STOPPING || replaced ? LOG_INFO : LOG_ERR,
 		  "the controller is gone: %s", process_describe_end(status));
 	supervisor->adopting = false;
+	kill_retired(supervisor);
 	supervisor->kill_timer = sd_event_source_disable_unref(supervisor->kill_timer);
 	if (!supervisor->condemned && !replaced && state != CONTROLLER_FAILED) {
 		error_set(&err, EIO, "%s", process_describe_end(status));
@@ -494,6 +534,7 @@ void supervisor_adopted(struct supervisor *supervisor, const struct error *err)
 	if (!supervisor->adopting)
 		return;
 	supervisor->adopting = false;
+	kill_retired(supervisor);
 	if (err && supervisor->state == CONTROLLER_STARTING) {
 		supervisor->ops->settled(supervisor->opaque, err, false);
 		return;

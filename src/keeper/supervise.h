@@ -60,7 +60,8 @@ struct supervisor {
 	int previous_fd; /* and its predecessor; -1: it has served, or there was no other program */
 	struct process *candidate; /* of another program file; it waits for its turn */
 	int candidate_fd;
-	bool replacing; /* the process is ended for the candidate */
+	bool replacing;		 /* the process is ended for the candidate */
+	struct process *retired; /* was frozen and stopped for it, and does not matter any more */
 	bool adopting;
 	bool condemned, fault; /* killed by us for `reason`, which is a fault of its own */
 	uint64_t serving_since;
@@ -118,10 +119,11 @@ void supervisor_discard(struct supervisor *supervisor);
 
 /**
  * supervisor_replace() - end the controller, which is frozen, for the candidate, which takes over
+ * @idle: it has handled all that it was sent, so the candidate need not wait for its end
  *
- * If it is gone by then, or does not come to serve, a successor of the old program does.
+ * If that one is gone by then, or does not come to serve, a successor of the old program does.
  */
-void supervisor_replace(struct supervisor *supervisor);
+void supervisor_replace(struct supervisor *supervisor, bool idle);
 
 /** supervisor_may_be_carried() - does a controller serve, without a word between it and us? */
 bool supervisor_may_be_carried(const struct supervisor *supervisor);

@@ -219,6 +219,10 @@ static int try_to_become(sd_event_source *source, uint64_t usec, void *opaque)
 
 	if (keeper->phase != KEEPER_RUNNING)
 		error_set(&upgrade->err, ESHUTDOWN, _("the domain is ending"));
+	else if (migration_is_under_way(keeper->migration))
+		error_set(&upgrade->err, EBUSY,
+			  _("the controller is upgraded, and the keeper is not: a migration has "
+			    "begun; try again when it is over"));
 	else if (keeper_may_be_carried(keeper, upgrade->request))
 		become_installed(upgrade);
 	else if (upgrade->tries++ < QUIET_TRIES && try_later(upgrade) >= 0)
@@ -244,6 +248,16 @@ void upgrade_go_on(struct control_request *request, uint64_t pause_us)
 	control_request_reply(request, answer);
 }
 
+static bool has_handled_all(const struct keeper *keeper)
+{
+	const struct device *device;
+
+	for (device = keeper->devices; device; device = device->next)
+		if (!relay_is_handled(device->relay))
+			return false;
+	return true;
+}
+
 static void on_judged(void *opaque, struct json_object *result, const struct error *err)
 {
 	struct upgrade *upgrade = opaque;
@@ -262,8 +276,8 @@ static void on_judged(void *opaque, struct json_object *result, const struct err
 		return;
 	}
 	upgrade->candidate = supervisor->candidate->pid;
-	supervisor_replace(supervisor);
 	supervisor_wait(supervisor, on_replaced, upgrade);
+	supervisor_replace(supervisor, has_handled_all(upgrade->keeper));
 }
 
 static void on_frozen(void *opaque, struct json_object *result, const struct error *err)
