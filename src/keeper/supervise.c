@@ -23,10 +23,10 @@
  * upgraded meanwhile may have put another version at the path, which need not read the state.
  *
  * One that is replaced (supervisor_replace()) is frozen: it has nothing at the images, has given the
- * generation locks back and touches neither state nor guest memory, but for what a message has it
- * do. When none is left it is stopped, so that it never runs again, and its successor takes over at
- * once. It is killed when that one serves: to take down the mappings of a large guest's memory, page
- * for page, costs the kernel more time than all the rest.
+ * generation locks back and touches neither state nor guest memory, but for what a message or a
+ * call has it do. When none is left it is stopped, so that it never runs again, and its successor
+ * takes over at once. It is killed when that one serves: to take down the mappings of a large
+ * guest's memory, page for page, costs the kernel more time than all the rest.
  *
  * crash-policy.h says when to give up. Then virtnvme-failed takes the devices over: a guest can
  * deal with a controller that says that it has failed; one that never answers takes the whole of
@@ -358,7 +358,8 @@ static void retire(struct supervisor *supervisor)
 
 void supervisor_replace(struct supervisor *supervisor, bool idle)
 {
-	if (!idle || supervisor->retired || supervisor_lost(supervisor)) {
+	if (!idle || supervisor->retired || supervisor_lost(supervisor) ||
+	    !control_connection_is_idle(supervisor->connection, NULL)) {
 		supervisor->replacing = true;
 		process_kill(supervisor->process);
 		return;

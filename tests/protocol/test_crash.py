@@ -432,7 +432,8 @@ def upgrade(keeper):
     pause = keeper.call('upgrade')['pause_us'] / 1000
     after = keeper.call('status')
     assert (program_of(after['pid']), program_of(after['controller']['pid'])) == inodes
-    assert after['controller'].pop('pid') != before['controller'].pop('pid')
+    old = before['controller'].pop('pid')
+    assert after['controller'].pop('pid') != old and not os.path.exists('/proc/%d' % old)
     before['controller']['generation'] += 1
     for one in before, after:
         for entry in one['controllers']:
@@ -707,6 +708,7 @@ def test_an_upgrade_whose_controller_does_not_serve(installed, program):
         until(lambda: len(rounds) > count + 5)
     after = installed.call('status')
     assert (program_of(after['pid']), program_of(after['controller']['pid'])) == inodes
+    until(lambda: not os.path.exists('/proc/%d' % before['controller']['pid']))
     # The program that failed is nobody's any more.
     kill(installed)
     driver.read(0, 512)

@@ -231,6 +231,30 @@ static void is_carried_between_messages_only(void **state)
 	assert_true(relay_may_be_carried(relay));
 }
 
+/* Only then is its sender's end nothing that has to be waited for. */
+static void knows_what_is_handled(void **state)
+{
+	struct received *got;
+
+	assert_true(relay_is_handled(relay));
+	qemu_send(1, REGION_READ, 0, NULL, 0, NULL, 0);
+	qemu_send(2, REGION_WRITE, MESSAGE_NO_REPLY, NULL, 0, NULL, 0);
+	run();
+	assert_false(relay_is_handled(relay));
+	reply_to(receive(), NULL, 0);
+	run();
+	got = receive();
+	assert_false(relay_is_handled(relay));
+	STORE_RELEASE(((struct relay_bulk *)bulk)->processed, got->frame.sequence);
+	assert_true(relay_is_handled(relay));
+	qemu_send(3, REGION_READ, 0, NULL, 0, NULL, 0);
+	run();
+	reply_to(receive(), NULL, 0);
+	assert_false(relay_is_handled(relay));
+	run();
+	assert_true(relay_is_handled(relay));
+}
+
 static void second_reply_is_not_sent(void **state)
 {
 	struct message_header header;
@@ -979,6 +1003,7 @@ int main(void)
 		TEST(relays_a_command_and_its_reply),
 		TEST(reassembles_a_split_header),
 		TEST(is_carried_between_messages_only),
+		TEST(knows_what_is_handled),
 		TEST(second_reply_is_not_sent),
 		TEST(wrong_reply_closes_the_channel),
 		TEST(reply_to_nothing_closes_the_channel),
