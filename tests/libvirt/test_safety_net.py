@@ -49,7 +49,7 @@ def fence(vhost, one, two):
         assert 'nvme0n2: offered' in vhost.nvme('info', one.name).stdout
         one.check(f'nvme resv-acquire {first} --rtype=1 --racqa=0 --crkey=1')
         assert writes(one, first) and not writes(two, second)
-        assert 'reservation conflict' in two.check('dmesg | tail').lower()
+        two.check('dmesg | grep -i "reservation conflict"')
         two.check(f'nvme resv-acquire {second} --rtype=1 --racqa=2 --crkey=2 --prkey=1')
         assert writes(two, second) and not writes(one, first)
         assert 'regctl    : 1' in two.check(f'nvme resv-report {second} --eds')

@@ -201,7 +201,7 @@ def test_successors(keeper):    # noqa: F811
     reserve(b, ACQUIRE, PREEMPT_AND_ABORT | WRITE_EXCLUSIVE, 2, 1)
     assert (write_status(a), write_status(b)) == (CONFLICT, 0)
     os.kill(keeper.call('status')['controller']['pid'], signal.SIGKILL)
-    a.until(lambda: notice(a) == (1, 1, 0))
+    a.until(lambda: notice(a)[:2] == (1, 1))     # it may be told twice
     for client, _ in paths:
         client.close()
     keeper.stop()
