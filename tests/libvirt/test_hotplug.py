@@ -221,7 +221,7 @@ def test_resize(vhost, guest):
     set_capacity(14)
     wait_disk(vhost, guest, 14)
     set_capacity(13)
-    vhost.host.wait_for(lambda: f'>{14 << 20}<' in vhost.metadata('shared', '--live'), 'the size that it has', 20)
+    vhost.host.wait_for(lambda: f'>{14 << 20}<' in vhost.metadata('shared', '--live'), 'the size that it has', 60)
     assert image.stat().st_size == 14 << 20
     vhost.nvme('detach-disk', 'shared', 'nvme0n2', '--live', '--remove-storage')
 
