@@ -39,6 +39,7 @@ struct hand_over {
 	struct qtest *qtest;
 	struct replay *replay;
 	bool replay_running;
+	bool replay_sent; /* to this QEMU, in this migration or one that came to nothing */
 	unsigned replay_tries;
 	sd_event_source *replay_timer;
 };

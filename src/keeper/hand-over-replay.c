@@ -21,18 +21,39 @@ static void finish(struct hand_over *hand_over, const struct error *err)
 	hand_over_finished(hand_over, MIGRATION_REPLAY, err);
 }
 
+static int make_script(struct hand_over *hand_over)
+{
+	struct replay *last = hand_over->replay;
+	unsigned i;
+	int r;
+
+	hand_over->replay = replay_new(hand_over->replay_sent, last);
+	replay_free(last);
+	r = hand_over->replay ? 0 : -ENOMEM;
+	for (i = 0; r == 0 && i < hand_over->arrival_count; i++)
+		r = replay_add(hand_over->replay, &hand_over->arrivals[i].half);
+	return r;
+}
+
 static void send_script(struct hand_over *hand_over)
 {
-	const struct blob *script = replay_begin(hand_over->replay);
 	_cleanup_error_ struct error *err = NULL;
+	const struct blob *script = NULL;
+	int r = make_script(hand_over);
 
 	sd_event_source_set_enabled(hand_over->replay_timer, SD_EVENT_OFF);
-	hand_over->replay_running = script->size > 0;
-	hand_over->replay_tries++;
-	if (qtest_send(hand_over->qtest, script->data, script->size) < 0)
-		error_set_errno(&err, ENOMEM, "qtest");
-	if (err || script->size == 0)
+	if (r == 0) {
+		script = replay_script(hand_over->replay);
+		r = qtest_send(hand_over->qtest, script->data, script->size);
+	}
+	if (r < 0)
+		error_set_errno(&err, -r, "replay");
+	if (err || script->size == 0) {
 		finish(hand_over, err);
+		return;
+	}
+	hand_over->replay_running = hand_over->replay_sent = true;
+	hand_over->replay_tries++;
 }
 
 /* What has been read back is what counts; the last line is on its way before the guest runs. */
@@ -83,23 +104,13 @@ void hand_over_make_qtest(struct hand_over *hand_over)
 void hand_over_begin_replay(struct hand_over *hand_over)
 {
 	_cleanup_error_ struct error *err = NULL;
-	unsigned i;
-	int r = 0;
 
-	hand_over->replay = replay_new();
-	if (!hand_over->replay)
-		r = -ENOMEM;
-	for (i = 0; r == 0 && i < hand_over->arrival_count; i++)
-		r = replay_add(hand_over->replay, &hand_over->arrivals[i].half);
-	if (r < 0)
-		error_set_errno(&err, -r, "replay");
-	else if (!hand_over->qtest)
+	hand_over->replay_tries = 0;
+	if (!hand_over->qtest) {
 		error_set(&err, ENOTCONN, "there is no monitor to do it with");
-	if (err) {
 		finish(hand_over, err);
 		return;
 	}
-	hand_over->replay_tries = 0;
 	send_script(hand_over);
 }
 

@@ -13,10 +13,11 @@
  * runs: so the script is short (runs of used vectors, in base64) and sent whole. Each line has
  * one answer, "OK" or "OK VALUE".
  *
- * The order, for each controller: memory off and MSI-X off (the script may have run before, too
- * early), BARs, memory on, the table, MSI-X on, and bus master last. With MSI-X on, each vector
+ * The order, for each controller: memory off and MSI-X off (if a script has run before, too early),
+ * BARs, memory on, the table, MSI-X on, and bus master last. With MSI-X on, each vector
  * that is written would be a message to the controller and an answer; switched on at the end it is
- * one for all.
+ * one for all. What has just been switched on is after a reset off, and each write is a message
+ * too: so the first script writes what is to be on.
  *
  * Then everything is read back. The table shows more than itself: that the BAR and the bridge in
  * front of it are mapped.
@@ -40,13 +41,24 @@ struct replay {
 	struct expectation *lines;
 	size_t count, room, answered;
 	uint32_t config_address;
+	bool has_address; /* what is there now is the last script's */
 	const char *mismatch;
+	bool again;  /* not after a reset */
 	bool failed; /* out of memory */
 };
 
-struct replay *replay_new(void)
+struct replay *replay_new(bool again, const struct replay *last)
 {
-	return calloc(1, sizeof(struct replay));
+	struct replay *replay = calloc(1, sizeof(*replay));
+
+	if (!replay)
+		return NULL;
+	replay->again = again;
+	if (last) {
+		replay->config_address = last->config_address;
+		replay->has_address = true;
+	}
+	return replay;
 }
 
 void replay_free(struct replay *replay)
@@ -198,9 +210,10 @@ int replay_add(struct replay *replay, const struct pci_half *half)
 		return 0;
 	if (!replay->count)
 		say(replay, NULL, "inl %#x", CONFIG_ADDRESS);
-	write16(replay, half, PCI_COMMAND,
-		command & ~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER));
-	if (half->msix)
+	if (replay->again)
+		write16(replay, half, PCI_COMMAND,
+			command & ~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER));
+	if (replay->again && half->msix)
 		write16(replay, half, flags_at, flags & ~PCI_MSIX_FLAGS_ENABLE);
 	for (at = PCI_BASE_ADDRESS_0; at <= PCI_BASE_ADDRESS_5; at += 4)
 		if (pci_half_get32(half, at))
@@ -224,10 +237,8 @@ int replay_add(struct replay *replay, const struct pci_half *half)
 	return replay->failed ? -ENOMEM : 0;
 }
 
-const struct blob *replay_begin(struct replay *replay)
+const struct blob *replay_script(const struct replay *replay)
 {
-	replay->answered = 0;
-	replay->mismatch = NULL;
 	return &replay->script;
 }
 
@@ -241,7 +252,7 @@ int replay_answer(struct replay *replay, const char *line)
 		return 1;
 	expected = &replay->lines[number];
 	good = string_equal(line, "OK") || string_has_prefix(line, "OK ");
-	if (good && number == 0)
+	if (good && number == 0 && !replay->has_address)
 		replay->config_address = strtoul(line + 2, NULL, 16);
 	if (good && expected->text)
 		good = string_equal(line + 2 + (line[2] == ' '), expected->text);

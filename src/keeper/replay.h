@@ -11,16 +11,19 @@
  */
 struct replay;
 
-struct replay *replay_new(void);
+/** replay_new() - one script
+ *
+ * @again: another one has been sent to this QEMU; else its half is as after a reset
+ * @last: the one that was of no use; NULL: none
+ */
+struct replay *replay_new(bool again, const struct replay *last);
 void replay_free(struct replay *replay);
 
 /** replay_add() - a controller; 0 or -ENOMEM */
 int replay_add(struct replay *replay, const struct pci_half *half);
 
-/** replay_begin() - from the first line
- *
- * Return: the lines, to be sent in one piece; borrowed. */
-const struct blob *replay_begin(struct replay *replay);
+/** replay_script() - the lines, to be sent in one piece; borrowed */
+const struct blob *replay_script(const struct replay *replay);
 
 /**
  * replay_answer() - QEMU's next line
