@@ -33,7 +33,13 @@
  * Its calls are handled after whatever else QEMU has sent before them, on other sockets: the bus
  * has the lowest priority in the event loop. So the event that says why QEMU asks has been seen,
  * and what the guest wrote before it was stopped is on its way to the controller.
+ *
+ * For each proxy GDBus adds three matches and removes them again, and waits for none of the
+ * answers: but each wakes its thread, while the guest stands still. So these are put off for
+ * MATCH_US, which is after the guest has gone on.
  */
+#define MATCH_US     100000
+#define MAX_PUT_OFF  (VMSTATE_ID_COUNT * 2 * 3)
 #define BUS_NAME     "org.freedesktop.DBus"
 #define VMSTATE_NAME "org.qemu.VMState1"
 #define VMSTATE_PATH "/org/qemu/VMState1"
@@ -47,7 +53,11 @@ struct vmstate {
 	struct listener *listener;
 	sd_bus *bus;
 	sd_event_source *source;
+	sd_event_source *more;	  /* the bus may have read what it has not handled */
 	unsigned offered, listed; /* Ids: in the next list, in the last one */
+	sd_bus_message *put_off[MAX_PUT_OFF];
+	unsigned put_off_count;
+	sd_event_source *put_off_timer;
 };
 
 struct vmstate_call {
@@ -58,6 +68,7 @@ struct vmstate_call {
 struct bus_method {
 	const char *name, *signature;
 	int (*handle)(struct vmstate *vmstate, sd_bus_message *call, sd_bus_message *reply);
+	bool put_off; /* nobody waits for the answer */
 };
 
 /* 1 to VMSTATE_ID_COUNT, or 0. */
@@ -167,8 +178,8 @@ static int bus_start_service(struct vmstate *vmstate, sd_bus_message *call, sd_b
 
 static const struct bus_method bus_methods[] = {
 	{ "Hello", "", bus_hello },
-	{ "AddMatch", "s", bus_nothing },
-	{ "RemoveMatch", "s", bus_nothing },
+	{ "AddMatch", "s", bus_nothing, true },
+	{ "RemoveMatch", "s", bus_nothing, true },
 	{ "ListQueuedOwners", "s", bus_list_queued_owners },
 	{ "ListNames", "", bus_list_names },
 	{ "GetNameOwner", "s", bus_get_name_owner },
@@ -186,6 +197,34 @@ static int send_as(sd_bus_message *message, const char *sender)
 	if (r >= 0)
 		r = sd_bus_message_set_destination(message, CLIENT_NAME);
 	return r < 0 ? r : sd_bus_send(NULL, message, NULL);
+}
+
+static void send_put_off(struct vmstate *vmstate)
+{
+	unsigned i;
+
+	for (i = 0; i < vmstate->put_off_count; i++) {
+		send_as(vmstate->put_off[i], BUS_NAME);
+		sd_bus_message_unref(vmstate->put_off[i]);
+	}
+	vmstate->put_off_count = 0;
+}
+
+static int on_put_off_timer(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	send_put_off(opaque);
+	return 0;
+}
+
+static void put_off(struct vmstate *vmstate, sd_bus_message *reply)
+{
+	if (vmstate->put_off_count == MAX_PUT_OFF)
+		send_put_off(vmstate);
+	if (vmstate->put_off_count == 0) {
+		sd_event_source_set_time_relative(vmstate->put_off_timer, MATCH_US);
+		sd_event_source_set_enabled(vmstate->put_off_timer, SD_EVENT_ONESHOT);
+	}
+	vmstate->put_off[vmstate->put_off_count++] = sd_bus_message_ref(reply);
 }
 
 static int answer_error(sd_bus_message *call, const char *sender, const char *name,
@@ -224,7 +263,11 @@ static int answer_bus(struct vmstate *vmstate, sd_bus_message *call)
 	if (r == -ENXIO)
 		return answer_error(call, BUS_NAME, SD_BUS_ERROR_NAME_HAS_NO_OWNER,
 				    "nobody has that name");
-	if (r >= 0 && sd_bus_message_get_expect_reply(call))
+	if (r < 0 || !sd_bus_message_get_expect_reply(call))
+		return r < 0 ? r : 1;
+	if (method->put_off)
+		put_off(vmstate, reply);
+	else
 		r = send_as(reply, BUS_NAME);
 	return r < 0 ? r : 1;
 }
@@ -353,32 +396,51 @@ static int on_message(sd_bus_message *message, void *opaque, sd_bus_error *ret_e
 static void close_bus(struct vmstate *vmstate)
 {
 	vmstate->source = sd_event_source_disable_unref(vmstate->source);
+	vmstate->more = sd_event_source_disable_unref(vmstate->more);
+	vmstate->put_off_timer = sd_event_source_disable_unref(vmstate->put_off_timer);
+	while (vmstate->put_off_count)
+		sd_bus_message_unref(vmstate->put_off[--vmstate->put_off_count]);
 	vmstate->bus = sd_bus_close_unref(vmstate->bus);
 }
 
 /*
- * Not sd_bus_attach_event(): it processes one message an event, and GDBus sends its Hello together
- * with the end of the authentication. Read into the bus's buffer with that, it would lie there
- * until the next byte, for which GDBus, and with it QEMU, waits 25 seconds.
+ * Not sd_bus_attach_event(): it waits for an event for each message, and GDBus sends its Hello
+ * together with the end of the authentication. Read into the bus's buffer with that, it would lie
+ * there until the next byte, for which GDBus, and with it QEMU, waits 25 seconds.
+ *
+ * And not all at once: what else QEMU waits for comes first.
  */
 static void process_bus(struct vmstate *vmstate)
 {
-	int events, r;
+	int events, r = sd_bus_process(vmstate->bus, NULL);
 
-	do
-		r = sd_bus_process(vmstate->bus, NULL);
-	while (r > 0);
 	events = r < 0 ? r : sd_bus_get_events(vmstate->bus);
-	if (events >= 0)
-		sd_event_source_set_io_events(vmstate->source, events);
-	else
+	if (events < 0) {
 		close_bus(vmstate);
+		return;
+	}
+	sd_event_source_set_io_events(vmstate->source, events);
+	sd_event_source_set_enabled(vmstate->more, r > 0 ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+}
+
+static int on_more(sd_event_source *source, void *opaque)
+{
+	process_bus(opaque);
+	return 0;
 }
 
 static int on_input(sd_event_source *source, int fd, uint32_t revents, void *opaque)
 {
 	process_bus(opaque);
 	return 0;
+}
+
+/* So that nothing is left in this process. */
+static void finish_all(struct vmstate *vmstate)
+{
+	while (vmstate->more && sd_event_source_get_enabled(vmstate->more, NULL) > 0)
+		process_bus(vmstate);
+	send_put_off(vmstate);
 }
 
 /* A server on @fd, which is its own from here on. */
@@ -409,6 +471,15 @@ static int watch_bus(struct vmstate *vmstate)
 
 	if (r >= 0)
 		r = sd_event_source_set_priority(vmstate->source, SD_EVENT_PRIORITY_IDLE);
+	if (r >= 0)
+		r = sd_event_add_defer(vmstate->event, &vmstate->more, on_more, vmstate);
+	if (r >= 0)
+		r = sd_event_source_set_priority(vmstate->more, SD_EVENT_PRIORITY_IDLE);
+	if (r >= 0)
+		r = sd_event_add_time(vmstate->event, &vmstate->put_off_timer, CLOCK_MONOTONIC, 0,
+				      1, on_put_off_timer, vmstate);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(vmstate->put_off_timer, SD_EVENT_OFF);
 	if (r >= 0)
 		process_bus(vmstate);
 	return r;
@@ -510,10 +581,11 @@ unsigned vmstate_listed(const struct vmstate *vmstate)
 	return vmstate->listed;
 }
 
-struct json_object *vmstate_save(const struct vmstate *vmstate)
+struct json_object *vmstate_save(struct vmstate *vmstate)
 {
 	struct json_object *json = json_object_new_object();
 
+	finish_all(vmstate);
 	json_add(json, "listener", listener_save(vmstate->listener));
 	json_add_u64(json, "offered", vmstate->offered);
 	if (vmstate->bus)

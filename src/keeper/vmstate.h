@@ -45,7 +45,7 @@ unsigned vmstate_offered(const struct vmstate *vmstate);
 unsigned vmstate_listed(const struct vmstate *vmstate);
 
 /** vmstate_save() - for vmstate_load() in the program that this process becomes; no call is open */
-struct json_object *vmstate_save(const struct vmstate *vmstate);
+struct json_object *vmstate_save(struct vmstate *vmstate);
 struct vmstate *vmstate_load(sd_event *event, const struct listener_options *options,
 			     const struct vmstate_ops *ops, void *opaque, struct json_object *json,
 			     struct error **errp);

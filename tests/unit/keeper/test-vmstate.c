@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <systemd/sd-bus.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "control/channel.h"
@@ -62,6 +63,18 @@ static void connect_bus(void)
 	CHECK(sd_bus_start(bus) >= 0);
 }
 
+static int ignore(sd_bus_message *reply, void *opaque, sd_bus_error *error)
+{
+	return 0;
+}
+
+/* Without waiting for the answer, as GDBus does. */
+static void begin_match(const char *method)
+{
+	CHECK(sd_bus_call_method_async(bus, NULL, BUS, "/org/freedesktop/DBus", BUS, method, ignore,
+				       NULL, "s", "type='signal'") >= 0);
+}
+
 static void client_finds_all_owners(void)
 {
 	char **owners;
@@ -76,12 +89,29 @@ static void client_finds_all_owners(void)
 
 		snprintf(expected, sizeof(expected), ":1.%u", i + 1);
 		CHECK(string_equal(owners[i], expected));
-		ask("AddMatch", "type='signal'");
+		begin_match("AddMatch");
 		CHECK(sd_bus_message_read(ask("GetNameOwner", owners[i]), "s", &name) >= 0);
 		CHECK(string_equal(name, owners[i]));
-		ask("RemoveMatch", "type='signal'");
+		begin_match("RemoveMatch");
 	}
 	CHECK(i == VMSTATE_ID_COUNT);
+}
+
+/* Each answer would wake it while the guest stands still; one that waits has it in the end. */
+static void client_waits_for_a_match(void)
+{
+	uint64_t before, now;
+
+	connect_bus();
+	ask("ListNames", NULL);
+	before = clock_us(CLOCK_MONOTONIC);
+	ask("AddMatch", "type='signal'");
+	now = clock_us(CLOCK_MONOTONIC);
+	CHECK(now - before >= 90000);
+	/* More than can be put off: the first of them are answered at once. */
+	for (unsigned i = 0; i < 6 * VMSTATE_ID_COUNT; i++)
+		begin_match("AddMatch");
+	ask("RemoveMatch", "type='signal'");
 }
 
 /* A header field of a D-Bus message: code, signature, value; each begins at a multiple of 8. */
@@ -221,7 +251,7 @@ static void answer(void *opaque, struct vmstate_call *call)
 		return;
 	}
 	waiting = call;
-	sd_event_add_time_relative(opaque, NULL, CLOCK_MONOTONIC, 1000, 0, answer_later, NULL);
+	sd_event_add_time_relative(opaque, NULL, CLOCK_MONOTONIC, 1000, 1, answer_later, NULL);
 }
 
 static int save(void *opaque, unsigned number, const void **ret_data, size_t *ret_size)
@@ -280,6 +310,11 @@ static void has_all_owners(void **state)
 	against(client_finds_all_owners);
 }
 
+static void puts_matches_off(void **state)
+{
+	against(client_waits_for_a_match);
+}
+
 static void answers_hello_at_once(void **state)
 {
 	against(client_says_hello_at_once);
@@ -308,6 +343,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(has_all_owners),
+		cmocka_unit_test(puts_matches_off),
 		cmocka_unit_test(answers_hello_at_once),
 		cmocka_unit_test(passes_refusals_on),
 		cmocka_unit_test(gives_and_takes_state),
