@@ -382,8 +382,7 @@ static void go_back(struct supervisor *supervisor)
 bool supervisor_may_be_carried(const struct supervisor *supervisor)
 {
 	return supervisor->state == CONTROLLER_RUNNING && !supervisor->candidate &&
-	       !supervisor->retired && supervisor->connection &&
-	       control_connection_is_idle(supervisor->connection, NULL);
+	       supervisor->connection && control_connection_is_idle(supervisor->connection, NULL);
 }
 
 struct json_object *supervisor_save(const struct supervisor *supervisor)

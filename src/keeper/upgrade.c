@@ -180,11 +180,8 @@ static void on_replaced(void *opaque, const struct error *why)
 	upgrade->pause_us = clock_us(CLOCK_MONOTONIC) - upgrade->frozen_at;
 	if (!err && try_later(upgrade) < 0)
 		error_set(&err, ENOMEM, _("out of memory"));
-	if (err) {
+	if (err)
 		fail(upgrade, err);
-		return;
-	}
-	requests_hold(upgrade->keeper->requests, true);
 }
 
 /* Only returns when it fails. */
@@ -217,6 +214,11 @@ static int try_to_become(sd_event_source *source, uint64_t usec, void *opaque)
 	struct upgrade *upgrade = opaque;
 	struct keeper *keeper = upgrade->keeper;
 
+	/* As long as the kernel takes for the old one's memory: it is waited for here, or never. */
+	if (keeper->phase == KEEPER_RUNNING && keeper->supervisor.retired &&
+	    try_later(upgrade) >= 0)
+		return 0;
+	requests_hold(keeper->requests, true);
 	if (keeper->phase != KEEPER_RUNNING)
 		error_set(&upgrade->err, ESHUTDOWN, _("the domain is ending"));
 	else if (migration_is_under_way(keeper->migration))
