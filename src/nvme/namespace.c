@@ -292,12 +292,16 @@ static void left(struct nvme_host_call *call)
 static void leave(struct nvme_host_call *call)
 {
 	struct nvme_namespace_share *share = container_of(call, struct nvme_namespace_share, call);
+	struct nvme_namespace *ns = share->ns;
+	unsigned worker = share - ns->shares;
 
+	/* With the last request that ends here the control thread may free the namespace. */
+	share->in_flight++;
 	share->call.run = left;
 	share->leaving = true;
-	nvme_hold_give_up(share->ns->ctrl->workers[share - share->ns->shares], share->ns);
-	nvme_throttle_hurry(share->ns->ctrl->workers[share - share->ns->shares]);
-	report_when_idle(share);
+	nvme_hold_give_up(ns->ctrl->workers[worker], ns);
+	nvme_throttle_hurry(ns->ctrl->workers[worker]);
+	nvme_namespace_put(ns, worker);
 }
 
 int nvme_controller_detach(struct nvme_controller *ctrl, uint32_t nsid, void (*done)(void *opaque),

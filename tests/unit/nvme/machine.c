@@ -204,6 +204,10 @@ static void host_call(struct nvme_host *host, unsigned thread, struct nvme_host_
 	unsigned i = thread == NVME_HOST_CONTROL ? MACHINE_WORKERS : thread;
 
 	assert_true(i == MACHINE_WORKERS || i < host->workers);
+	if (i == MACHINE_WORKERS && machine->fast_control) {
+		call->run(call);
+		return;
+	}
 	call->next = NULL;
 	*machine->calls[i].end = call;
 	machine->calls[i].end = &call->next;

@@ -71,6 +71,7 @@ struct machine {
 	struct {
 		struct nvme_host_call *first, **end;
 	} calls[MACHINE_WORKERS + 1]; /* the last is the control thread's */
+	bool fast_control; /* has run what a worker calls it for before the worker goes on */
 	unsigned kicks[MACHINE_WORKERS];
 	unsigned interrupts[NVME_MAX_QUEUES];
 	bool intx, cancelled;

@@ -192,12 +192,13 @@ static void count_call(void *opaque)
 	(*(unsigned *)opaque)++;
 }
 
-static void a_namespace_can_leave(void **state)
+static void leave(void **state, bool fast_control)
 {
 	struct machine *machine = with_policy(state, NVME_ERROR_STOP);
 	nvme_status status;
 	unsigned done = 0;
 
+	machine->fast_control = fast_control;
 	machine_disk(machine)->result = -EIO;
 	machine_submit(machine, 1, write_block(machine, 0, 1));
 	assert_false(answered(machine, 1, &status));
@@ -205,6 +206,17 @@ static void a_namespace_can_leave(void **state)
 	assert_true(answered(machine, 1, &status));
 	assert_int_equal(status, NVME_WRITE_FAULT);
 	assert_int_equal(done, 1);
+}
+
+static void a_namespace_can_leave(void **state)
+{
+	leave(state, false);
+}
+
+/* With the end of what was held it is freed at once. */
+static void a_namespace_is_not_used_after_it_left(void **state)
+{
+	leave(state, true);
 }
 
 static void a_freeze_does_not_wait_for_it(void **state)
@@ -261,6 +273,7 @@ int main(void)
 		TEST(a_reset_drops_what_is_held),
 		TEST_TWO_WORKERS(a_reset_drops_what_is_held),
 		TEST(a_namespace_can_leave),
+		TEST(a_namespace_is_not_used_after_it_left),
 		TEST(a_freeze_does_not_wait_for_it),
 		TEST(a_successor_executes_it),
 		TEST_TWO_WORKERS(a_namespace_can_leave),
