@@ -180,12 +180,13 @@ class Victim:
         assert keeper['controller']['state'] != 'failed', keeper
         return keeper['controller']['state'] == 'running'
 
-    def kill(self, at=None):
-        """A controller, wherever it is in what it does. At most a few are killed before they served for a second."""
-        at = at or self.at
-        at.host.wait_for(lambda: self.controller(at), 'a controller')
-        with contextlib.suppress(ProcessLookupError, TypeError):
-            os.kill(self.controller(at), signal.SIGKILL)
+    def kill(self, *places):
+        """A controller at one of PLACES, or where the guest is, whatever it does just now. At most a few are killed before they
+        served for a second."""
+        places = places or [self.at]
+        found = places[0].host.wait_for(lambda: [pid for at in places if (pid := self.controller(at))], 'a controller')
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.chance.choice(found), signal.SIGKILL)
             self.kills += 1
             self.quick += 1
         if self.quick > QUICK:
@@ -227,7 +228,7 @@ class Victim:
             self.at.virsh('migrate-setspeed', self.name, '1000', check=False)
             time.sleep(self.chance.random() * self.chance.choice((0.3, 1.5)))
             there = self.destination
-            self.kill(there if self.controller(there) and self.chance.random() < 0.5 else self.at)
+            self.kill(self.at, there)      # of which one may be gone already, or not be there yet
             migration.join(300)
         why = None
         source = self.at
