@@ -205,7 +205,7 @@ void reservation_share_watch(struct reservation_share *share, sd_event *event,
 		abort();
 }
 
-void reservation_share_unwatch(struct reservation_share *share)
+static void reservation_share_unwatch(struct reservation_share *share)
 {
 	share->watch = sd_event_source_disable_unref(share->watch);
 	share->timer = sd_event_source_disable_unref(share->timer);

@@ -51,9 +51,6 @@ void reservation_share_watch(struct reservation_share *share, sd_event *event,
 			     struct io_threads *threads, struct nvme_controller *ctrl,
 			     uint32_t nsid);
 
-/** reservation_share_unwatch() - the namespace goes */
-void reservation_share_unwatch(struct reservation_share *share);
-
 /** reservation_share_close() - when the namespace is gone; harmless with NULL */
 void reservation_share_close(struct reservation_share *share);
 

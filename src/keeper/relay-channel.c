@@ -20,13 +20,6 @@ void relay_channel_close(struct relay *relay)
 	relay->broken = false;
 }
 
-int relay_channel_use(struct relay *relay)
-{
-	relay->channel_events = EPOLLIN;
-	return sd_event_add_io(relay->event, &relay->channel_source, relay->channel, EPOLLIN,
-			       relay_channel_event, relay);
-}
-
 void relay_channel_broken(struct relay *relay, const char *why)
 {
 	if (relay->channel < 0 || relay->broken)
@@ -323,7 +316,7 @@ bool relay_channel_drain(struct relay *relay)
 	return true;
 }
 
-int relay_channel_event(sd_event_source *source, int fd, uint32_t revents, void *opaque)
+static int on_event(sd_event_source *source, int fd, uint32_t revents, void *opaque)
 {
 	struct relay *relay = opaque;
 
@@ -335,4 +328,11 @@ int relay_channel_event(sd_event_source *source, int fd, uint32_t revents, void 
 		relay_channel_broken(relay, NULL);
 	relay_resume(relay);
 	return 0;
+}
+
+int relay_channel_use(struct relay *relay)
+{
+	relay->channel_events = EPOLLIN;
+	return sd_event_add_io(relay->event, &relay->channel_source, relay->channel, EPOLLIN,
+			       on_event, relay);
 }

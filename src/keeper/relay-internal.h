@@ -150,7 +150,6 @@ bool relay_channel_drain(struct relay *relay);
 /** relay_channel_broken() - use the channel no more and tell the owner; harmless the second time */
 void relay_channel_broken(struct relay *relay, const char *why);
 void relay_channel_close(struct relay *relay);
-int relay_channel_event(sd_event_source *source, int fd, uint32_t revents, void *opaque);
 
 /** relay_generation_forget() - drop what a successor was to be told first */
 void relay_generation_forget(struct relay *relay);

@@ -29,8 +29,9 @@ static bool is_same(const struct nvme_reservation_host *a, const struct nvme_res
 	return a->id_bytes == b->id_bytes && memcmp(a->id, b->id, sizeof(a->id)) == 0;
 }
 
-int nvme_reservation_find(const struct nvme_reservation_state *state,
-			  const struct nvme_reservation_host *host)
+/* The index of a host that is registered, or -1. */
+static int nvme_reservation_find(const struct nvme_reservation_state *state,
+				 const struct nvme_reservation_host *host)
 {
 	for (unsigned i = 0; i < state->hosts; i++)
 		if (is_same(&state->host[i], host))

@@ -29,10 +29,6 @@ struct nvme_reservation_state {
 /** nvme_reservation_is_sane() - may it be worked with, whoever has written it? */
 bool nvme_reservation_is_sane(const struct nvme_reservation_state *state);
 
-/** nvme_reservation_find() - the index of a host that is registered, or -1 */
-int nvme_reservation_find(const struct nvme_reservation_state *state,
-			  const struct nvme_reservation_host *host);
-
 /** nvme_reservation_holds() - does the one with this index hold the reservation? */
 bool nvme_reservation_holds(const struct nvme_reservation_state *state, int index);
 
