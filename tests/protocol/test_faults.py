@@ -70,6 +70,18 @@ def test_a_held_write_ends_when_it_is_let_go(faulty, faults, connect):
     assert driver.read(8, 4096) == b'w' * 4096
 
 
+def test_the_guests_memory_stays_until_the_disk_is_done_with_it(faulty, faults, image, connect):
+    driver = connect(faulty)
+    faults.write.hang()
+    submit(driver, nvme.WRITE, 8, b'w' * 4096)
+    until(lambda: faults.write.held == 1)
+    driver.client.close()
+    until(lambda: 'the client has disconnected' in faulty.log())
+    faults.write.release()
+    with open(image, 'rb') as f:
+        until(lambda: os.pread(f.fileno(), 4096, 4096) == b'w' * 4096, timeout=10)
+
+
 def test_a_delay_can_be_changed_while_requests_wait(faulty, faults, connect):
     driver = connect(faulty)
     faults.read.delay(3600)
