@@ -34,9 +34,11 @@
  * told so has forgotten the queues that are in the state file.
  *
  * A controller that hangs is left alone. Whether it is stopped, swapped out or waits for storage
- * cannot be told from here, and its successor would wait for the same.
+ * cannot be told from here, and its successor would wait for the same. Not so the first of another
+ * program, as long as it has not served: there is one that is known to work.
  */
-#define STOP_TIMEOUT_US (60u * 1000000)
+#define STOP_TIMEOUT_US	 (60u * 1000000)
+#define SERVE_TIMEOUT_US (2u * 1000000)
 
 static const char *const state_names[] = {
 	[CONTROLLER_NONE] = "none",	  [CONTROLLER_STARTING] = "starting",
@@ -118,6 +120,7 @@ void supervisor_done(struct supervisor *supervisor)
 	supervisor->state = CONTROLLER_STOPPED;
 	supervisor->restart_timer = sd_event_source_disable_unref(supervisor->restart_timer);
 	supervisor->kill_timer = sd_event_source_disable_unref(supervisor->kill_timer);
+	supervisor->serve_timer = sd_event_source_disable_unref(supervisor->serve_timer);
 	drop_process(supervisor);
 	drop_candidate(supervisor);
 	process_free(steal_pointer(supervisor->retired));
@@ -325,6 +328,26 @@ void supervisor_discard(struct supervisor *supervisor)
 		process_kill(supervisor->candidate);
 }
 
+/* Nobody but ourselves ends it; on_ended() follows. */
+static void condemn(struct supervisor *supervisor, const char *why, bool fault)
+{
+	struct error *err = NULL;
+
+	if (supervisor->condemned || !supervisor->process)
+		return;
+	error_set(&err, EIO, "%s", why);
+	set_reason(supervisor, err);
+	supervisor->condemned = true;
+	supervisor->fault = fault;
+	process_kill(supervisor->process);
+}
+
+static int on_serve_timer(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	condemn(opaque, _("it does not answer"), false);
+	return 0;
+}
+
 static void take_over(struct supervisor *supervisor)
 {
 	/* It may have died since. */
@@ -340,6 +363,9 @@ static void take_over(struct supervisor *supervisor)
 	set_process(supervisor, steal_pointer(supervisor->candidate));
 	log_notice("controller %d replaces it, generation %u", (int)supervisor_pid(supervisor),
 		   supervisor->generation);
+	if (sd_event_add_time_relative(supervisor->event, &supervisor->serve_timer, CLOCK_MONOTONIC,
+				       SERVE_TIMEOUT_US, 0, on_serve_timer, supervisor) < 0)
+		log_error("no timer for the installed controller");
 	adopt(supervisor, 0);
 }
 
@@ -447,20 +473,6 @@ static void died(struct supervisor *supervisor, bool fault)
 		restart(supervisor);
 }
 
-/* Nobody but ourselves ends it; on_ended() follows. */
-static void condemn(struct supervisor *supervisor, const char *why, bool fault)
-{
-	struct error *err = NULL;
-
-	if (supervisor->condemned || !supervisor->process)
-		return;
-	error_set(&err, EIO, "%s", why);
-	set_reason(supervisor, err);
-	supervisor->condemned = true;
-	supervisor->fault = fault;
-	process_kill(supervisor->process);
-}
-
 /* Nobody outside sends the others. */
 static bool is_fault(int status)
 {
@@ -480,6 +492,7 @@ static void on_ended(void *opaque, int status)
 	supervisor->adopting = false;
 	kill_retired(supervisor);
 	supervisor->kill_timer = sd_event_source_disable_unref(supervisor->kill_timer);
+	supervisor->serve_timer = sd_event_source_disable_unref(supervisor->serve_timer);
 	if (!supervisor->condemned && !replaced && state != CONTROLLER_FAILED) {
 		error_set(&err, EIO, "%s", process_describe_end(status));
 		set_reason(supervisor, err);
@@ -534,6 +547,7 @@ void supervisor_adopted(struct supervisor *supervisor, const struct error *err)
 	if (!supervisor->adopting)
 		return;
 	supervisor->adopting = false;
+	supervisor->serve_timer = sd_event_source_disable_unref(supervisor->serve_timer);
 	kill_retired(supervisor);
 	if (err && supervisor->state == CONTROLLER_STARTING) {
 		supervisor->ops->settled(supervisor->opaque, err, false);
@@ -594,6 +608,7 @@ static void on_stopped(void *opaque, struct json_object *result, const struct er
 void supervisor_stop(struct supervisor *supervisor)
 {
 	supervisor->restart_timer = sd_event_source_disable_unref(supervisor->restart_timer);
+	supervisor->serve_timer = sd_event_source_disable_unref(supervisor->serve_timer);
 	supervisor->adopting = false;
 	if (!supervisor->process) {
 		supervisor->state = CONTROLLER_STOPPED;

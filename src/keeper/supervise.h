@@ -69,7 +69,7 @@ struct supervisor {
 	struct crash_verdict verdict; /* about the last death */
 	struct error *reason;	      /* of the last death */
 	unsigned restarts;
-	sd_event_source *restart_timer, *kill_timer;
+	sd_event_source *restart_timer, *kill_timer, *serve_timer;
 	struct supervisor_waiter *waiters, **waiters_end;
 };
 

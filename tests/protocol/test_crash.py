@@ -690,7 +690,8 @@ def test_an_upgrade_whose_controller_dies(installed, lives):
 ADOPTS_NOT = OLD.replace("'judge-state'", "'add-controller'").replace('version 7 is unknown here', 'not for me')
 
 
-@pytest.mark.parametrize('program', [ADOPTS_NOT, ADOPTS_NOT.replace('        answer =', '        sys.exit(1)\n        answer =')], ids=['refuses', 'exits'])
+@pytest.mark.parametrize('program', [ADOPTS_NOT, ADOPTS_NOT.replace('        answer =', '        sys.exit(1)\n        answer ='),
+                                     ADOPTS_NOT.replace('        answer =', '        continue\n        answer =')], ids=['refuses', 'exits', 'hangs'])
 def test_an_upgrade_whose_controller_does_not_serve(installed, program):
     """It says that it can go on with the state, and does not: the guest has its disks, and the old programs serve them."""
     client, driver = drive(installed)
