@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -48,14 +47,17 @@
  * controllers is served. */
 #define START_LIMIT_US	   (5u * 1000000)
 #define JUDGE_LIMIT_US	   (2u * 1000000)
-#define CAN_ADOPT_LIMIT_MS 2000
+#define CAN_ADOPT_LIMIT_US (2u * 1000000)
 
 struct upgrade {
 	struct keeper *keeper;
 	struct control_request *request;
 	unsigned generation; /* of the one that is replaced */
-	unsigned judging;    /* answers that are still to come */
-	bool given_up;	     /* and nobody waits for them */
+	unsigned starting;   /* installed programs that are still to say a word */
+	pid_t asked;	     /* the keeper's; and whether it said so in time */
+	sd_event_source *told, *tell_limit;
+	unsigned judging; /* answers that are still to come */
+	bool given_up;	  /* and nobody waits for them */
 	sd_event_source *limit;
 	struct error *err;
 	uint64_t frozen_at; /* 0: it is not */
@@ -76,6 +78,15 @@ static bool is_the_old_one(const struct upgrade *upgrade)
 static void set_ended(struct error **errp)
 {
 	error_set(errp, EAGAIN, _("a controller process ended meanwhile; try again"));
+}
+
+/* Has it ended, or is ending. */
+static void stop_asking(struct upgrade *upgrade, int *status)
+{
+	upgrade->told = sd_event_source_disable_unref(upgrade->told);
+	upgrade->tell_limit = sd_event_source_disable_unref(upgrade->tell_limit);
+	if (waitpid(upgrade->asked, status, 0) < 0)
+		log_error("upgrade: the installed keeper is nobody's child");
 }
 
 static void free_upgrade(struct upgrade *upgrade)
@@ -308,23 +319,18 @@ static void on_frozen(void *opaque, struct json_object *result, const struct err
 	on_judged(upgrade, NULL, NULL);
 }
 
-/* The new one is there, so that the guest does not wait for its start. */
-static void on_ready(void *opaque, struct json_object *result, const struct error *err)
+/* Both installed programs are there, so that the guest does not wait for their start. */
+static void on_started(struct upgrade *upgrade)
 {
-	struct upgrade *upgrade = opaque;
-	_cleanup_error_ struct error *why = NULL;
 	struct json_object *arguments;
 
-	if (is_over(upgrade))
+	if (--upgrade->starting || is_over(upgrade))
 		return;
 	upgrade->limit = sd_event_source_disable_unref(upgrade->limit);
-	if (err)
-		error_set(&why, err->code, _("the installed controller does not start: %s"),
-			  err->message);
-	else if (!is_the_old_one(upgrade))
-		set_ended(&why);
-	if (why) {
-		give_up(upgrade, why);
+	if (!upgrade->err && !is_the_old_one(upgrade))
+		set_ended(&upgrade->err);
+	if (upgrade->err) {
+		give_up(upgrade, upgrade->err);
 		return;
 	}
 	arguments = json_object_new_object();
@@ -334,36 +340,70 @@ static void on_ready(void *opaque, struct json_object *result, const struct erro
 				0, on_frozen, upgrade);
 }
 
-/* Its exit status; one that hangs is killed. */
-static int wait_for_exit(pid_t pid)
+static void on_ready(void *opaque, struct json_object *result, const struct error *err)
 {
-	_cleanup_close_ int pidfd = syscall(SYS_pidfd_open, pid, 0);
-	struct pollfd end = { .fd = pidfd, .events = POLLIN };
-	int status = -1;
+	struct upgrade *upgrade = opaque;
 
-	if (pidfd >= 0 && poll(&end, 1, CAN_ADOPT_LIMIT_MS) == 0)
-		kill(pid, SIGKILL);
-	return waitpid(pid, &status, 0) < 0 ? -1 : status;
+	if (err && !upgrade->err)
+		error_set(&upgrade->err, err->code,
+			  _("the installed controller does not start: %s"), err->message);
+	on_started(upgrade);
 }
 
-/* Does the installed keeper know what this one would hand it? */
-static int ask_installed(const struct keeper *keeper, struct error **errp)
+static int on_told(sd_event_source *source, int pidfd, uint32_t revents, void *opaque)
 {
+	struct upgrade *upgrade = opaque;
+	int status = -1;
+
+	stop_asking(upgrade, &status);
+	if (status && !upgrade->err)
+		error_set(&upgrade->err, EOPNOTSUPP,
+			  _("the installed virtnvme-keeper cannot go on where this one stops "
+			    "(state version %u)"),
+			  CARRY_VERSION);
+	on_started(upgrade);
+	return 0;
+}
+
+static int on_tell_limit(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	const struct upgrade *upgrade = opaque;
+
+	kill(upgrade->asked, SIGKILL);
+	return 0;
+}
+
+/* Does the installed keeper know what this one would hand it? on_told() follows; registers are
+ * served meanwhile. */
+static int ask_installed(struct upgrade *upgrade, struct error **errp)
+{
+	const struct keeper *keeper = upgrade->keeper;
 	char option[32];
 	const char *const arguments[] = { keeper->program, option, NULL };
-	pid_t pid;
+	int pidfd;
 	int r;
 
 	snprintf(option, sizeof(option), "--can-adopt=%u", CARRY_VERSION);
-	r = posix_spawn(&pid, keeper->program, NULL, NULL, (char *const *)arguments, environ);
+	r = posix_spawn(&upgrade->asked, keeper->program, NULL, NULL, (char *const *)arguments,
+			environ);
 	if (r)
 		return error_set_errno(errp, r, _("cannot run %s"), keeper->program);
-	if (wait_for_exit(pid))
-		return error_set(errp, EOPNOTSUPP,
-				 _("the installed virtnvme-keeper cannot go on where this one "
-				   "stops (state version %u)"),
-				 CARRY_VERSION);
-	return 0;
+	pidfd = syscall(SYS_pidfd_open, upgrade->asked, 0);
+	r = pidfd < 0 ? -errno
+		      : sd_event_add_io(keeper->event, &upgrade->told, pidfd, EPOLLIN, on_told,
+					upgrade);
+	if (r >= 0)
+		sd_event_source_set_io_fd_own(upgrade->told, true);
+	else if (pidfd >= 0)
+		close(pidfd);
+	if (r >= 0)
+		r = sd_event_add_time_relative(keeper->event, &upgrade->tell_limit, CLOCK_MONOTONIC,
+					       CAN_ADOPT_LIMIT_US, 0, on_tell_limit, upgrade);
+	if (r >= 0)
+		return 0;
+	kill(upgrade->asked, SIGKILL);
+	stop_asking(upgrade, NULL);
+	return error_set_errno(errp, -r, _("cannot run %s"), keeper->program);
 }
 
 /* What was not remembered nobody can be told. */
@@ -388,11 +428,16 @@ void upgrade_start(struct keeper *keeper, struct control_request *request)
 	upgrade->keeper = keeper;
 	upgrade->request = request;
 	upgrade->generation = keeper->supervisor.generation;
-	if (ask_installed(keeper, &err) < 0 || check_relays(keeper, &err) < 0 ||
-	    supervisor_prepare(&keeper->supervisor, &err) < 0) {
+	if (check_relays(keeper, &err) < 0 || supervisor_prepare(&keeper->supervisor, &err) < 0) {
 		fail(upgrade, err);
 		return;
 	}
+	if (ask_installed(upgrade, &err) < 0) {
+		supervisor_discard(&keeper->supervisor);
+		fail(upgrade, err);
+		return;
+	}
+	upgrade->starting = 2;
 	set_limit(upgrade, START_LIMIT_US);
 	control_connection_call(keeper->supervisor.candidate->connection, "counters", NULL, NULL, 0,
 				on_ready, upgrade);

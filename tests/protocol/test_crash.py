@@ -634,8 +634,10 @@ def test_an_upgrade_that_cannot_be(installed):
                 installed.install(program, path)
             else:
                 os.unlink(installed.path(program))
+            before_it = len(rounds)
             with pytest.raises(Refused, match=sentence):
                 installed.call('upgrade')
+            assert path != hangs or len(rounds) > before_it + 5, 'the guest waited as well'
             count = len(rounds)
             until(lambda: len(rounds) > count + 5)      # pylint: disable=cell-var-from-loop
             if program == 'controller' and not path:
