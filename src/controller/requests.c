@@ -69,6 +69,19 @@ void requests_end_when_empty(struct requests *requests)
 	sd_event_exit(requests->event, 0);
 }
 
+/* Drain and close all devices, then end the event loop with success. */
+static void stop_all(struct requests *requests)
+{
+	struct entry *entry, *next;
+
+	requests->stopping = true;
+	for (entry = requests->entries; entry; entry = next) {
+		next = entry->next;
+		request_controller_close(entry);
+	}
+	requests_end_when_empty(requests);
+}
+
 static void stop(struct requests *requests, struct control_request *request,
 		 struct json_object *arguments, int *fds, size_t fd_count)
 {
@@ -77,7 +90,7 @@ static void stop(struct requests *requests, struct control_request *request,
 		return;
 	}
 	requests->stop = request;
-	requests_stop(requests);
+	stop_all(requests);
 }
 
 static const struct {
@@ -127,7 +140,7 @@ static void keeper_gone(void *opaque)
 
 	requests->connection = NULL;
 	log_notice("the keeper has gone");
-	requests_stop(requests);
+	stop_all(requests);
 }
 
 struct requests *requests_new(sd_event *event, struct io_threads *threads, int fd,
@@ -151,18 +164,6 @@ struct requests *requests_new(sd_event *event, struct io_threads *threads, int f
 		return NULL;
 	}
 	return requests;
-}
-
-void requests_stop(struct requests *requests)
-{
-	struct entry *entry, *next;
-
-	requests->stopping = true;
-	for (entry = requests->entries; entry; entry = next) {
-		next = entry->next;
-		request_controller_close(entry);
-	}
-	requests_end_when_empty(requests);
 }
 
 void requests_free(struct requests *requests)

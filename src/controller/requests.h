@@ -17,9 +17,6 @@ struct requests;
 struct requests *requests_new(sd_event *event, struct io_threads *threads, int fd,
 			      struct error **errp);
 
-/** requests_stop() - drain and close all devices, then end the event loop with success */
-void requests_stop(struct requests *requests);
-
 void requests_free(struct requests *requests);
 
 #endif

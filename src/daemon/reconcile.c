@@ -93,6 +93,21 @@ static void look_at_definition(struct domain *domain, virDomainPtr dom, bool *re
 		log_warning("%s: %s", virDomainGetName(dom), error_message(err));
 }
 
+static void request_now(void *opaque)
+{
+	reconcile_request(opaque);
+	free(opaque);
+}
+
+/* The same in a second: now something is in the way. */
+static void request_later(const char *uuid)
+{
+	char *copy = strdup(uuid);
+
+	if (copy)
+		loop_post_later(LATER_USEC, request_now, copy);
+}
+
 static void look_at(struct domain *domain)
 {
 	_cleanup_error_ struct error *err = NULL;
@@ -104,7 +119,7 @@ static void look_at(struct domain *domain)
 	if (!conn)
 		return; /* the next connection's scan comes back to it */
 	if (comes_or_goes(domain)) {
-		reconcile_request_later(domain->uuid);
+		request_later(domain->uuid);
 		return;
 	}
 	dom = virDomainLookupByUUIDString(conn, domain->uuid);
@@ -153,20 +168,6 @@ void reconcile_request(const char *uuid)
 	/* The reference goes with the queued work. */
 	if (!domain_mark(domain) || pool_submit(pool, run, domain) < 0)
 		domain_put(domain);
-}
-
-static void request_now(void *opaque)
-{
-	reconcile_request(opaque);
-	free(opaque);
-}
-
-void reconcile_request_later(const char *uuid)
-{
-	char *copy = strdup(uuid);
-
-	if (copy)
-		loop_post_later(LATER_USEC, request_now, copy);
 }
 
 void reconcile_request_keepers(void)

@@ -12,9 +12,6 @@ int reconcile_init(void);
 /** reconcile_request() - look at a domain soon; from any thread, never blocks */
 void reconcile_request(const char *uuid);
 
-/** reconcile_request_later() - the same in a second: now something is in the way */
-void reconcile_request_later(const char *uuid);
-
 /** reconcile_request_keepers() - look at every domain that has a keeper */
 void reconcile_request_keepers(void);
 

@@ -20,7 +20,8 @@ bool relay_client_wanted(const struct relay *relay)
 	return !message_store_full(&relay->store) && relay->in_done < RELAY_HEADER_SIZE;
 }
 
-void relay_client_gone(struct relay *relay, const char *why)
+/* @why: NULL when it has gone by itself */
+static void client_gone(struct relay *relay, const char *why)
 {
 	if (relay->client < 0)
 		return;
@@ -158,7 +159,7 @@ static bool receive(struct relay *relay, void *into, size_t size)
 	if (n == -EAGAIN)
 		return false;
 	if (n <= 0) {
-		relay_client_gone(relay, n == -EMSGSIZE ? "too many descriptors" : NULL);
+		client_gone(relay, n == -EMSGSIZE ? "too many descriptors" : NULL);
 		return false;
 	}
 	relay->in_fd_count += count;
@@ -175,7 +176,7 @@ static int read_header(struct relay *relay)
 		return 0;
 	wrong = check_client_header(&relay->in_header);
 	if (wrong) {
-		relay_client_gone(relay, wrong);
+		client_gone(relay, wrong);
 		return 0;
 	}
 	return 1;
@@ -206,7 +207,7 @@ void relay_client_read(struct relay *relay)
 			if (r == -EAGAIN)
 				return;
 			if (r < 0) {
-				relay_client_gone(relay, strerror(-r));
+				client_gone(relay, strerror(-r));
 				return;
 			}
 			relay->in_done = 0;
@@ -226,7 +227,7 @@ int relay_client_event(sd_event_source *source, int fd, uint32_t revents, void *
 	if (revents & EPOLLIN)
 		relay_client_read(relay);
 	else if (revents & (EPOLLHUP | EPOLLERR))
-		relay_client_gone(relay, NULL);
+		client_gone(relay, NULL);
 	relay_resume(relay);
 	return 0;
 }

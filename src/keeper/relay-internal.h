@@ -121,8 +121,6 @@ void relay_client_write(struct relay *relay);
  * place */
 void relay_client_finish_out(struct relay *relay);
 
-/** relay_client_gone() - cut the client off; @why: NULL when it has gone by itself */
-void relay_client_gone(struct relay *relay, const char *why);
 int relay_client_event(sd_event_source *source, int fd, uint32_t revents, void *opaque);
 
 /** relay_channel_wanted() - may the controller's next datagram be read? */

@@ -187,29 +187,6 @@ nvme_result nvme_data_pointer_map(struct nvme_request *request, size_t bytes, bo
 	return map_bounce(request, bytes, count, access);
 }
 
-nvme_result nvme_data_pointer_reply(struct nvme_request *request, const void *data, size_t bytes)
-{
-	struct nvme_worker *worker = request->worker;
-	unsigned count;
-	nvme_result result;
-
-	result = nvme_data_pointer_walk(request, bytes, NVME_HOST_WRITE, worker->segments, &count);
-	request->has_written = true;
-	return result ? result
-		      : result_of(nvme_segments_write(worker, worker->segments, count, data));
-}
-
-nvme_result nvme_data_pointer_fetch(struct nvme_request *request, void *data, size_t bytes)
-{
-	struct nvme_worker *worker = request->worker;
-	unsigned count;
-	nvme_result result;
-
-	result = nvme_data_pointer_walk(request, bytes, NVME_HOST_READ, worker->segments, &count);
-	return result ? result
-		      : result_of(nvme_segments_read(worker, worker->segments, count, data));
-}
-
 static void write_segment(struct nvme_worker *worker, const struct nvme_segment *segment,
 			  const void *from)
 {
@@ -227,8 +204,9 @@ static void write_segment(struct nvme_worker *worker, const struct nvme_segment 
 	}
 }
 
-int nvme_segments_write(struct nvme_worker *worker, const struct nvme_segment *segments,
-			unsigned count, const void *data)
+/* 0 or -EFAULT, nothing written then. */
+static int write_segments(struct nvme_worker *worker, const struct nvme_segment *segments,
+			  unsigned count, const void *data)
 {
 	const char *from = data;
 
@@ -239,6 +217,28 @@ int nvme_segments_write(struct nvme_worker *worker, const struct nvme_segment *s
 		from += segments[i].len;
 	}
 	return 0;
+}
+
+nvme_result nvme_data_pointer_reply(struct nvme_request *request, const void *data, size_t bytes)
+{
+	struct nvme_worker *worker = request->worker;
+	unsigned count;
+	nvme_result result;
+
+	result = nvme_data_pointer_walk(request, bytes, NVME_HOST_WRITE, worker->segments, &count);
+	request->has_written = true;
+	return result ? result : result_of(write_segments(worker, worker->segments, count, data));
+}
+
+nvme_result nvme_data_pointer_fetch(struct nvme_request *request, void *data, size_t bytes)
+{
+	struct nvme_worker *worker = request->worker;
+	unsigned count;
+	nvme_result result;
+
+	result = nvme_data_pointer_walk(request, bytes, NVME_HOST_READ, worker->segments, &count);
+	return result ? result
+		      : result_of(nvme_segments_read(worker, worker->segments, count, data));
 }
 
 int nvme_bounce_deliver(struct nvme_worker *worker, struct nvme_bounce *bounce)

@@ -60,10 +60,6 @@ nvme_result nvme_data_pointer_reply(struct nvme_request *request, const void *da
 /** nvme_data_pointer_fetch() - copy what the guest sends with the command, once; may wait */
 nvme_result nvme_data_pointer_fetch(struct nvme_request *request, void *data, size_t bytes);
 
-/** nvme_segments_write() - copy to the guest. 0 or -EFAULT, nothing written then. */
-int nvme_segments_write(struct nvme_worker *worker, const struct nvme_segment *segments,
-			unsigned count, const void *data);
-
 /** nvme_segments_read() - copy from the guest; may wait. 0 or what nvme_host_read() says. */
 int nvme_segments_read(struct nvme_worker *worker, const struct nvme_segment *segments,
 		       unsigned count, void *data);

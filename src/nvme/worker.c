@@ -22,6 +22,33 @@
 /* How soon to look again whether other controllers know of a reservation. */
 #define RESERVING_NS 2000000
 
+/* Calls of the control thread's. */
+static void stop(struct nvme_host_call *call);
+static void freeze(struct nvme_host_call *call);
+static void thaw(struct nvme_host_call *call);
+
+/* Make the queues live that a predecessor's state has. */
+static void adopt(struct nvme_worker *worker)
+{
+	struct nvme_controller *ctrl = worker->ctrl;
+
+	if (ctrl->phase != NVME_RUNNING)
+		return;
+	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++) {
+		if (!ctrl->state->cqs[id].entries ||
+		    nvme_controller_worker_of(ctrl, id) != worker->index)
+			continue;
+		nvme_cq_start(&ctrl->cqs[id], worker);
+		ctrl->cqs[id].unsettled = NVME_RECOVERY_TO_LOOK;
+	}
+	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++) {
+		const struct nvme_state_sq *sq = &ctrl->state->sqs[id];
+
+		if (sq->entries && nvme_controller_worker_of(ctrl, sq->cqid) == worker->index)
+			nvme_sq_start(&ctrl->sqs[id], &ctrl->cqs[sq->cqid]);
+	}
+}
+
 struct nvme_worker *nvme_worker_new(struct nvme_controller *ctrl, unsigned index,
 				    struct block_ring *ring)
 {
@@ -35,9 +62,9 @@ struct nvme_worker *nvme_worker_new(struct nvme_controller *ctrl, unsigned index
 	worker->hand = &ctrl->state->hands[index];
 	if (ctrl->host->write_logs)
 		worker->write_log = &ctrl->host->write_logs[index];
-	worker->stop_call.run = nvme_worker_stop;
-	worker->freeze_call.run = nvme_worker_freeze;
-	worker->thaw_call.run = nvme_worker_thaw;
+	worker->stop_call.run = stop;
+	worker->freeze_call.run = freeze;
+	worker->thaw_call.run = thaw;
 	worker->frozen_call.run = nvme_controller_worker_frozen;
 	worker->stopped_call.run = nvme_controller_stopped;
 	worker->intx_call.run = nvme_interrupt_intx_call;
@@ -59,7 +86,7 @@ struct nvme_worker *nvme_worker_new(struct nvme_controller *ctrl, unsigned index
 	if (nvme_bounce_pool_init(&worker->bounces) < 0)
 		goto no_bounces;
 	ctrl->workers[index] = worker;
-	nvme_worker_adopt(worker);
+	adopt(worker);
 	return worker;
 
 no_bounces:
@@ -80,27 +107,6 @@ void nvme_worker_free(struct nvme_worker *worker)
 	nvme_request_pool_destroy(&worker->admin_pool);
 	nvme_request_pool_destroy(&worker->pool);
 	free(worker);
-}
-
-void nvme_worker_adopt(struct nvme_worker *worker)
-{
-	struct nvme_controller *ctrl = worker->ctrl;
-
-	if (ctrl->phase != NVME_RUNNING)
-		return;
-	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++) {
-		if (!ctrl->state->cqs[id].entries ||
-		    nvme_controller_worker_of(ctrl, id) != worker->index)
-			continue;
-		nvme_cq_start(&ctrl->cqs[id], worker);
-		ctrl->cqs[id].unsettled = NVME_RECOVERY_TO_LOOK;
-	}
-	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++) {
-		const struct nvme_state_sq *sq = &ctrl->state->sqs[id];
-
-		if (sq->entries && nvme_controller_worker_of(ctrl, sq->cqid) == worker->index)
-			nvme_sq_start(&ctrl->sqs[id], &ctrl->cqs[sq->cqid]);
-	}
 }
 
 void nvme_worker_add_cq(struct nvme_worker *worker, struct nvme_cq *cq)
@@ -355,7 +361,8 @@ void nvme_worker_rest(struct nvme_worker *worker)
 	report_when_frozen(worker);
 }
 
-void nvme_worker_freeze(struct nvme_host_call *call)
+/* Report when nothing is executing. */
+static void freeze(struct nvme_host_call *call)
 {
 	struct nvme_worker *worker = container_of(call, struct nvme_worker, freeze_call);
 
@@ -366,7 +373,7 @@ void nvme_worker_freeze(struct nvme_host_call *call)
 }
 
 /* What was raised while we were frozen, or just before a migration, may have been lost. */
-void nvme_worker_thaw(struct nvme_host_call *call)
+static void thaw(struct nvme_host_call *call)
 {
 	struct nvme_worker *worker = container_of(call, struct nvme_worker, thaw_call);
 
@@ -382,7 +389,8 @@ static void drop_all(struct nvme_request_list *list)
 		nvme_request_drop(request);
 }
 
-void nvme_worker_stop(struct nvme_host_call *call)
+/* Drop all queues, and report when nothing is in flight. */
+static void stop(struct nvme_host_call *call)
 {
 	struct nvme_worker *worker = container_of(call, struct nvme_worker, stop_call);
 

@@ -69,21 +69,11 @@ struct nvme_worker {
 	bool intx_called; /* atomic */
 };
 
-/** nvme_worker_stop() - drop all queues, and report to the control thread when nothing is in
- * flight; runs as a call */
-void nvme_worker_stop(struct nvme_host_call *call);
-
 /** nvme_worker_end() - one thing less in flight */
 void nvme_worker_end(struct nvme_worker *worker);
 
 /** nvme_worker_rest() - one thing less executing */
 void nvme_worker_rest(struct nvme_worker *worker);
-
-/** nvme_worker_freeze() - report to the control thread when nothing is executing; runs as a call */
-void nvme_worker_freeze(struct nvme_host_call *call);
-
-/** nvme_worker_thaw() - interrupt for every queue; runs as a call */
-void nvme_worker_thaw(struct nvme_host_call *call);
 
 /** nvme_worker_put_down() - what nvme_request_take_in_hand() has taken */
 static inline void nvme_worker_put_down(struct nvme_worker *worker)
@@ -94,9 +84,6 @@ static inline void nvme_worker_put_down(struct nvme_worker *worker)
 /** nvme_worker_retry_gated() - execute those whose namespaces are ready and open now. Return: was there
  * any? */
 bool nvme_worker_retry_gated(struct nvme_worker *worker);
-
-/** nvme_worker_adopt() - make the queues live that a predecessor's state has */
-void nvme_worker_adopt(struct nvme_worker *worker);
 
 void nvme_worker_add_cq(struct nvme_worker *worker, struct nvme_cq *cq);
 void nvme_worker_remove_cq(struct nvme_worker *worker, struct nvme_cq *cq);

@@ -102,11 +102,8 @@ void vfio_user_dma_set_max_transfer(struct vfio_user_dma *dma, size_t bytes);
 /** vfio_user_dma_reply() - the client's answer to a command of ours; -EPROTO: nonsense */
 int vfio_user_dma_reply(struct vfio_user_dma *dma, const struct vfio_user_message *message);
 
-/** vfio_user_dma_close() - the connection is over: reads that wait end with -ENOTCONN, writes are
- * dropped; any thread */
-void vfio_user_dma_close(struct vfio_user_dma *dma);
-/** vfio_user_dma_end() - and there will be no acknowledgement any more: run what waits for one.
- * Control thread. */
+/** vfio_user_dma_end() - the connection is over: reads that wait end with -ENOTCONN, writes are
+ * dropped, and there will be no acknowledgement any more: run what waits for one. Control thread. */
 void vfio_user_dma_end(struct vfio_user_dma *dma);
 
 #endif

@@ -105,6 +105,39 @@ static int why_not(const struct vfio_user_dma_messages *messages)
 	return messages->cancelled ? -ECANCELED : 0;
 }
 
+/* Called with the lock. Not for each acknowledgement: a worker that is woken shall get on a bit. */
+static bool room_came(struct vfio_user_dma_messages *messages)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!READ_ONCE(messages->starved))
+		return false;
+	if (!messages->closed && (messages->writing > VFIO_USER_DMA_WINDOW / 2 ||
+				  messages->writes > VFIO_USER_DMA_MESSAGES / 2))
+		return false;
+	WRITE_ONCE(messages->starved, false);
+	return true;
+}
+
+static void tell_room(struct vfio_user_dma_messages *messages, bool came)
+{
+	if (came && messages->room)
+		messages->room(messages->room_opaque);
+}
+
+/* The connection is over: reads that wait end with -ENOTCONN, writes are dropped. Any thread. */
+static void close_dma(struct vfio_user_dma *dma)
+{
+	struct vfio_user_dma_messages *messages = &dma->messages;
+	bool came;
+
+	pthread_mutex_lock(&messages->lock);
+	WRITE_ONCE(messages->closed, true);
+	pthread_cond_broadcast(&messages->changed);
+	came = room_came(messages);
+	pthread_mutex_unlock(&messages->lock);
+	tell_room(messages, came);
+}
+
 /* Called with the lock, which is dropped around the hooks: enter() and leave() may take others. */
 static void wait_begin(struct vfio_user_dma_messages *messages, bool *waiting)
 {
@@ -140,7 +173,7 @@ static int read_chunk(struct vfio_user_dma *dma, uint64_t iova, void *buf, size_
 	pthread_mutex_unlock(&messages->lock);
 
 	if (send_access(dma, VFIO_USER_DMA_READ, slot->id, iova, NULL, len) < 0)
-		vfio_user_dma_close(dma);
+		close_dma(dma);
 
 	pthread_mutex_lock(&messages->lock);
 	while (!slot->done && !(r = why_not(messages)))
@@ -197,31 +230,12 @@ bool vfio_user_dma_write_room(struct vfio_user_dma *dma)
 	return has_room(messages);
 }
 
-/* Called with the lock. Not for each acknowledgement: a worker that is woken shall get on a bit. */
-static bool room_came(struct vfio_user_dma_messages *messages)
-{
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (!READ_ONCE(messages->starved))
-		return false;
-	if (!messages->closed && (messages->writing > VFIO_USER_DMA_WINDOW / 2 ||
-				  messages->writes > VFIO_USER_DMA_MESSAGES / 2))
-		return false;
-	WRITE_ONCE(messages->starved, false);
-	return true;
-}
-
-static void tell_room(struct vfio_user_dma_messages *messages, bool came)
-{
-	if (came && messages->room)
-		messages->room(messages->room_opaque);
-}
-
 /* To leave a write out would corrupt the guest's memory silently: rather no client at all, which the
  * control thread sees by the transport. */
 static void give_up(struct vfio_user_dma *dma)
 {
 	log_guest(LOG_ERR, "the client leaves %u writes unanswered", VFIO_USER_DMA_SLOTS);
-	vfio_user_dma_close(dma);
+	close_dma(dma);
 	shutdown(dma->transport->fd, SHUT_RDWR);
 }
 
@@ -255,7 +269,7 @@ static int write_chunk(struct vfio_user_dma *dma, unsigned stream, uint64_t iova
 
 	r = send_access(dma, VFIO_USER_DMA_WRITE, id, iova, buf, len);
 	if (r < 0)
-		vfio_user_dma_close(dma);
+		close_dma(dma);
 	return r < 0 ? -ENOTCONN : 0;
 }
 
@@ -475,7 +489,7 @@ void vfio_user_dma_fence(struct vfio_user_dma *dma, void (*fn)(void *opaque, uns
 	if (!slot)
 		fn(opaque, value);
 	else if (send_access(dma, VFIO_USER_DMA_READ, id, region->iova, NULL, FENCE_SIZE) < 0)
-		vfio_user_dma_close(dma); /* end() makes the call */
+		close_dma(dma); /* end() makes the call */
 }
 
 static void run_fences(struct vfio_user_dma_messages *messages)
@@ -510,25 +524,12 @@ void vfio_user_dma_set_room_hook(struct vfio_user_dma *dma, void (*room)(void *o
 	dma->messages.room_opaque = opaque;
 }
 
-void vfio_user_dma_close(struct vfio_user_dma *dma)
-{
-	struct vfio_user_dma_messages *messages = &dma->messages;
-	bool came;
-
-	pthread_mutex_lock(&messages->lock);
-	WRITE_ONCE(messages->closed, true);
-	pthread_cond_broadcast(&messages->changed);
-	came = room_came(messages);
-	pthread_mutex_unlock(&messages->lock);
-	tell_room(messages, came);
-}
-
 void vfio_user_dma_end(struct vfio_user_dma *dma)
 {
 	struct vfio_user_dma_messages *messages = &dma->messages;
 	unsigned i;
 
-	vfio_user_dma_close(dma);
+	close_dma(dma);
 	pthread_mutex_lock(&messages->lock);
 	for (i = 0; i < VFIO_USER_DMA_STREAMS; i++)
 		STORE_RELEASE(messages->acknowledged[i], READ_ONCE(messages->posted[i]));
