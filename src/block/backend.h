@@ -45,6 +45,8 @@ struct block_call {
 struct block_ops {
 	/* The request is sane: inside the capacity, aligned, allowed; READ and WRITE have bytes. */
 	void (*submit)(struct block *block, struct block_ring *ring, struct block_request *request);
+	/* A hint, see block_prefetch(); inside the capacity; NULL: it would not help. */
+	void (*prefetch)(const struct block *block, uint64_t offset, uint64_t bytes);
 	void (*prepare)(struct block_request *request, struct block_call *call);
 	/* The first half of submit(), for a backend that stands before this one: what the first
 	 * system call will be. Return: finished without one, with the result in priv.result. */

@@ -61,6 +61,14 @@ void block_submit(struct block *block, struct block_ring *ring, struct block_req
 	block->ops->submit(block, ring, request);
 }
 
+void block_prefetch(const struct block *block, uint64_t offset, uint64_t bytes)
+{
+	const struct block_info *info = &block->info;
+
+	if (block->ops->prefetch && bytes <= info->capacity && offset <= info->capacity - bytes)
+		block->ops->prefetch(block, offset, bytes);
+}
+
 void block_complete(struct block_request *request, int result)
 {
 	request->done(request, result);

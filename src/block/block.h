@@ -136,6 +136,13 @@ void block_close(struct block *block);
  * _wait() */
 void block_submit(struct block *block, struct block_ring *ring, struct block_request *request);
 
+/**
+ * block_prefetch() - a read or write of these bytes is about to be submitted; a hint
+ *
+ * To be called about one request ahead. Has no effect that could be seen, and takes any numbers.
+ */
+void block_prefetch(const struct block *block, uint64_t offset, uint64_t bytes);
+
 /*
  * Rings
  */

@@ -213,6 +213,19 @@ bool nvme_io_is_durable(const struct nvme_request *request)
 	       !(READ_ONCE(request->worker->ctrl->state->features.write_cache) & 1);
 }
 
+void nvme_io_prefetch(struct nvme_controller *ctrl, const struct nvme_command *command)
+{
+	uint64_t lba = command->cdw10 | (uint64_t)command->cdw11 << 32;
+	uint64_t blocks = (command->cdw12 & 0xffff) + 1;
+	const struct nvme_namespace *ns;
+
+	if (command->opcode != NVME_IO_READ && command->opcode != NVME_IO_WRITE)
+		return;
+	ns = nvme_namespace_find(ctrl, command->nsid);
+	if (ns && nvme_io_contains(ns, lba, blocks))
+		block_prefetch(ns->block, lba << ns->block_shift, blocks << ns->block_shift);
+}
+
 static nvme_status parse_flush(struct nvme_request *request)
 {
 	nvme_status status = nvme_io_hold_namespace(request);

@@ -23,6 +23,10 @@ bool nvme_io_contains(const struct nvme_namespace *ns, uint64_t lba, uint64_t bl
 /** nvme_io_is_durable() - must what a command changes be durable when it is acknowledged? */
 bool nvme_io_is_durable(const struct nvme_request *request);
 
+/** nvme_io_prefetch() - an I/O command that was fetched and will be executed soon: a hint to its
+ * namespace */
+void nvme_io_prefetch(struct nvme_controller *ctrl, const struct nvme_command *command);
+
 /** nvme_io_submit() - request->block to the namespace */
 void nvme_io_submit(struct nvme_request *request);
 

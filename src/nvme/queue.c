@@ -5,6 +5,7 @@
 #include "nvme/controller-private.h"
 #include "nvme/doorbell.h"
 #include "nvme/fused.h"
+#include "nvme/io.h"
 #include "nvme/recovery.h"
 #include "nvme/write-log.h"
 
@@ -236,6 +237,8 @@ unsigned nvme_sq_fetch(struct nvme_sq *sq)
 	count = MIN(all, sq->id ? BATCH : 1u);
 	if (!count || !may_fetch(sq) || !copy_entries(sq, commands, count))
 		return 0;
+	if (sq->id)
+		nvme_io_prefetch(sq->worker->ctrl, &commands[0]);
 	while (n < count && (requests[n] = nvme_request_new(sq)))
 		n++;
 	/* One doorbell is for both halves of a pair: what follows is the other one. */
@@ -249,6 +252,9 @@ unsigned nvme_sq_fetch(struct nvme_sq *sq)
 	nvme_journal_advance(&sq->journal);
 	sq->head = (sq->head + n) % sq->state->entries;
 	for (unsigned i = 0; i < n; i++) {
+		/* While this one's data is copied the next one's comes. */
+		if (sq->id && i + 1 < n)
+			nvme_io_prefetch(sq->worker->ctrl, &commands[i + 1]);
 		if (sq->id && i + 1 < n && nvme_fused_is_pair(&commands[i], &commands[i + 1])) {
 			nvme_fused_start(requests[i], requests[i + 1]);
 			i++;

@@ -57,6 +57,35 @@ static void starts_as_zeroes_and_keeps_what_is_written(void **state)
 	block_close(block);
 }
 
+/* A hint with numbers of a guest's. */
+static void a_hint_takes_any_numbers(void **state)
+{
+	static const uint64_t numbers[] = { 0,		 1,	    4096,
+					    1 * MiB - 1, 1 * MiB,   1ULL << 32,
+					    1ULL << 47,	 INT64_MAX, UINT64_MAX - 1,
+					    UINT64_MAX };
+	struct block *blocks[] = { block_open_memory(1 * MiB, NULL), block_open_null(1 * MiB) };
+	char out[512];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(blocks); i++) {
+		assert_non_null(blocks[i]);
+		for (unsigned j = 0; j < ARRAY_SIZE(numbers); j++)
+			for (unsigned k = 0; k < ARRAY_SIZE(numbers); k++)
+				block_prefetch(blocks[i], numbers[j], numbers[k]);
+		block_close(blocks[i]);
+	}
+	blocks[0] = block_open_memory(1 * MiB, NULL);
+	memset(out, 'x', sizeof(out));
+	block_prefetch(blocks[0], 512, sizeof(out));
+	assert_int_equal(transfer(blocks[0], BLOCK_WRITE, 512, out, sizeof(out)), 0);
+	block_prefetch(blocks[0], 0, 512);
+	assert_int_equal(transfer(blocks[0], BLOCK_READ, 0, out, sizeof(out)), 0);
+	assert_int_equal(out[0], 0);
+	assert_int_equal(transfer(blocks[0], BLOCK_READ, 512, out, sizeof(out)), 0);
+	assert_int_equal(out[511], 'x');
+	block_close(blocks[0]);
+}
+
 static void gathers_and_scatters(void **state)
 {
 	struct block *block = block_open_memory(4096, NULL);
@@ -180,6 +209,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(starts_as_zeroes_and_keeps_what_is_written),
+		cmocka_unit_test(a_hint_takes_any_numbers),
 		cmocka_unit_test(gathers_and_scatters),
 		cmocka_unit_test(zeroes_exactly_the_range),
 		cmocka_unit_test(refuses_what_is_not_inside),

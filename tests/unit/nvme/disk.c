@@ -167,6 +167,17 @@ const struct block_info *block_get_info(const struct block *block)
 	return &disk_of(block)->info;
 }
 
+void block_prefetch(const struct block *block, uint64_t offset, uint64_t bytes)
+{
+	struct machine_disk *disk = disk_of(block);
+
+	if (disk->hint_count == ARRAY_SIZE(disk->hints))
+		return;
+	disk->hints[disk->hint_count].offset = offset;
+	disk->hints[disk->hint_count].bytes = bytes;
+	disk->hints[disk->hint_count++].submitted = disk->submitted;
+}
+
 void block_submit(struct block *block, struct block_ring *ring, struct block_request *request)
 {
 	struct machine_disk *disk = disk_of(block);

@@ -30,6 +30,12 @@ struct machine_disk {
 	struct machine_dead *dead; /* of a process that is gone, see machine_die() */
 	struct block_request last; /* as submitted */
 	unsigned submitted, flushes;
+	/* The first hints: where, and how many were submitted before. */
+	unsigned hint_count;
+	struct {
+		uint64_t offset, bytes;
+		unsigned submitted;
+	} hints[8];
 };
 
 struct machine_queue {

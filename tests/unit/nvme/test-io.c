@@ -88,6 +88,39 @@ static void knows_its_namespaces(void **state)
 	}
 }
 
+/* Of each command before the one ahead of it is executed; and only of what is there. */
+static void tells_the_disk_what_comes_next(void **state)
+{
+	struct machine *machine = *state;
+	struct machine_disk *disk = machine_disk(machine);
+	uint64_t page = machine_alloc(machine, 2);
+	struct nvme_command other = machine_rw(NVME_IO_READ, 0, 1, page, 0);
+
+	other.nsid = 2;
+	machine_put(machine, 1, machine_rw(NVME_IO_READ, 3, 8, page, 0));
+	machine_put(machine, 1, machine_rw(NVME_IO_WRITE, BLOCKS - 1, 1, page, 0));
+	machine_put(machine, 1, (struct nvme_command){ .opcode = NVME_IO_FLUSH, .nsid = 1 });
+	machine_put(machine, 1, other);
+	machine_put(machine, 1, machine_rw(NVME_IO_READ, UINT64_MAX, 2, page, 0));
+	machine_put(machine, 1, machine_rw(NVME_IO_READ, 5, 1, page, 0));
+	machine_ring(machine, 1);
+	machine_run(machine);
+	assert_int_equal(disk->submitted, 4);
+	assert_int_equal(disk->hint_count, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		static const struct {
+			uint64_t offset, bytes;
+			unsigned submitted;
+		} expected[] = { { 3 * 512, 4096, 0 },
+				 { (BLOCKS - 1) * 512, 512, 0 },
+				 { 5 * 512, 512, 3 } };
+
+		assert_int_equal(disk->hints[i].offset, expected[i].offset);
+		assert_int_equal(disk->hints[i].bytes, expected[i].bytes);
+		assert_int_equal(disk->hints[i].submitted, expected[i].submitted);
+	}
+}
+
 /* What is read is durable from then on. */
 static void reads_with_fua_write_the_cache_first(void **state)
 {
@@ -322,12 +355,19 @@ int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, machine_setup, machine_teardown)
 	const struct CMUnitTest tests[] = {
-		test(writes_and_reads_back),	     test(reaches_the_last_block_and_no_further),
-		test(knows_its_namespaces),	     test(reads_with_fua_write_the_cache_first),
-		test(refuses_what_it_does_not_have), test(keeps_to_mdts),
-		test(fua_and_flush_reach_the_disk),  test(errors_become_status),
-		test(read_only_is_read_only),	     test(has_blocks_of_4096),
-		test(looks_at_a_command_once),	     test(many_are_in_flight_and_end_out_of_order),
+		test(writes_and_reads_back),
+		test(reaches_the_last_block_and_no_further),
+		test(knows_its_namespaces),
+		test(tells_the_disk_what_comes_next),
+		test(reads_with_fua_write_the_cache_first),
+		test(refuses_what_it_does_not_have),
+		test(keeps_to_mdts),
+		test(fua_and_flush_reach_the_disk),
+		test(errors_become_status),
+		test(read_only_is_read_only),
+		test(has_blocks_of_4096),
+		test(looks_at_a_command_once),
+		test(many_are_in_flight_and_end_out_of_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
