@@ -93,7 +93,8 @@ class Agent:
                 until = min(deadline, time.monotonic() + SYNC_INTERVAL)
                 while True:
                     word, answered, rest = self._frame(until)
-                    if word == 'ready' and answered == number:
+                    # One without /proc is going down, and must not be taken for the one that comes.
+                    if word == 'ready' and answered == number and rest != 'unknown':
                         if rest != self.boot_id:
                             self.boot_id, self._running = rest, None
                         return
