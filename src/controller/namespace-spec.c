@@ -94,6 +94,11 @@ static int parse_setting(struct namespace_spec *spec, const char *setting, struc
 			spec->reservations = true;
 			return 0;
 		}
+		if (string_has_prefix(setting, "persistence=")) {
+			strcpy(spec->persistence_path, setting + strlen("persistence="));
+			spec->persistence = true;
+			return 0;
+		}
 		if (string_equal(setting, "shareable")) {
 			spec->nvme.shareable = true;
 			return 0;
@@ -243,6 +248,7 @@ int namespace_spec_from_json(struct json_object *object, struct namespace_spec *
 	ret->file.discard = json_bool_or(object, "discard", false);
 	ret->nvme.shareable = json_bool_or(object, "shareable", false);
 	ret->reservations = json_bool_or(object, "reservations", false);
+	ret->persistence = json_bool_or(object, "persistence", false);
 	policy = json_string_or(object, "error_policy", "report");
 	r = find_name(policy_names, ARRAY_SIZE(policy_names), policy, strlen(policy));
 	if (r < 0)

@@ -24,6 +24,8 @@ void request_add_namespace(struct requests *requests, struct control_request *re
 	if (namespace_spec_from_json(json_child(arguments, "namespace", json_type_object), &spec,
 				     &err) < 0)
 		goto fail;
+	if (spec.reservations && spec.persistence && fd_count > 3)
+		reservations.durable = steal_fd(&fds[--fd_count]);
 	if (spec.reservations && fd_count > 2) {
 		reservations.watch = steal_fd(&fds[--fd_count]);
 		reservations.file = steal_fd(&fds[--fd_count]);

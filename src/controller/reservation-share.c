@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "base/i18n.h"
 #include "base/log.h"
+#include "block/block.h"
 #include "block/lock.h"
 #include "nvme/controller.h"
 #include "vfio-user/mapping.h"
@@ -22,7 +23,7 @@ struct reservation_share {
 	struct nvme_share nvme;
 	const struct generation_lock *lock;
 	struct vfio_user_mapping *mapping;
-	struct reservation_fds fds;
+	struct reservation_fds fds; /* durable: of the block's description */
 
 	sd_event_source *watch; /* NULL: not watched */
 	sd_event_source
@@ -51,12 +52,30 @@ static int set_lock(int fd, short type)
 
 static bool share_lock(struct nvme_share *nvme)
 {
-	return set_lock(share_of(nvme)->fds.file, F_WRLCK) == 0;
+	const struct reservation_fds *fds = &share_of(nvme)->fds;
+
+	if (set_lock(fds->file, F_WRLCK) < 0)
+		return false;
+	if (fds->durable < 0 || set_lock(fds->durable, F_WRLCK) == 0)
+		return true;
+	set_lock(fds->file, F_UNLCK);
+	return false;
 }
 
 static void share_unlock(struct nvme_share *nvme)
 {
-	set_lock(share_of(nvme)->fds.file, F_UNLCK);
+	const struct reservation_fds *fds = &share_of(nvme)->fds;
+
+	if (fds->durable >= 0)
+		set_lock(fds->durable, F_UNLCK);
+	set_lock(fds->file, F_UNLCK);
+}
+
+static int share_recall(struct nvme_share *nvme, void *buffer)
+{
+	memset(buffer, 0, NVME_SHARE_DURABLE_BYTES);
+	return pread(share_of(nvme)->fds.durable, buffer, NVME_SHARE_DURABLE_BYTES, 0) < 0 ? -errno
+											   : 0;
 }
 
 /* A write behind the page, of which the others' inotify tells: they need not look for themselves. */
@@ -88,10 +107,31 @@ static int map(struct reservation_share *share)
 				     &share->mapping);
 }
 
+static int open_durable(struct reservation_share *share, struct error **errp)
+{
+	const struct block_file_options options = { .cache = BLOCK_CACHE_WRITEBACK };
+	struct stat st;
+	int fd;
+
+	if (share->fds.durable < 0)
+		return 0;
+	if (fstat(share->fds.durable, &st) < 0)
+		return error_set_errno(errp, errno, _("cannot read what is kept of reservations"));
+	/* One that is new. */
+	if (st.st_size == 0 && ftruncate(share->fds.durable, NVME_SHARE_DURABLE_BYTES) < 0)
+		return error_set_errno(errp, errno, _("cannot keep reservations"));
+	fd = fcntl(share->fds.durable, F_DUPFD_CLOEXEC, 3);
+	if (fd < 0)
+		return error_set_errno(errp, errno, _("cannot keep reservations"));
+	share->nvme.durable = block_open_file(fd, &options, errp);
+	return share->nvme.durable ? 0 : -EINVAL;
+}
+
 void reservation_fds_close(struct reservation_fds *fds)
 {
 	cleanup_close(&fds->file);
 	cleanup_close(&fds->watch);
+	cleanup_close(&fds->durable);
 }
 
 struct reservation_share *reservation_share_open(struct reservation_fds fds,
@@ -121,7 +161,12 @@ struct reservation_share *reservation_share_open(struct reservation_fds fds,
 		.unlock = share_unlock,
 		.changed = share_changed,
 		.is_alive = share_is_alive,
+		.recall = share_recall,
 	};
+	if (open_durable(share, errp) < 0) {
+		reservation_share_close(share);
+		return NULL;
+	}
 	return share;
 }
 
@@ -132,6 +177,8 @@ struct nvme_share *reservation_share_nvme(struct reservation_share *share)
 
 static void share_free(struct reservation_share *share)
 {
+	if (share->nvme.durable)
+		block_close(share->nvme.durable);
 	vfio_user_mapping_release(&share->mapping, true);
 	reservation_fds_close(&share->fds);
 	free(share);

@@ -11,15 +11,19 @@
  * The memory in which all users of an image on this host keep its reservations (nvme/reservation.h): a
  * file that is given to us, mapped. Its lock is one of the file's description, is_alive() asks for the
  * generation lock of the image. Control thread, but for the functions of struct nvme_share.
+ *
+ * The durable file has the same lock: of a process that dies the kernel gives it back when the last
+ * request for the file is over, as with an image, so nothing that was written before lands later.
  */
 struct reservation_share;
 
 struct reservation_fds {
 	int file;  /* that all who share the image have in common; -1: there are no reservations */
 	int watch; /* fd_watch_writes() of it */
+	int durable; /* also in common: what lasts through a loss of power; -1: nothing does */
 };
 
-#define RESERVATION_FDS_NONE ((struct reservation_fds){ -1, -1 })
+#define RESERVATION_FDS_NONE ((struct reservation_fds){ -1, -1, -1 })
 
 /** reservation_fds_close() - those that are there */
 void reservation_fds_close(struct reservation_fds *fds);

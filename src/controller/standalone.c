@@ -77,6 +77,12 @@ static int open_reservations(const struct namespace_spec *spec, struct standalon
 	if (image->reservations.watch < 0)
 		return error_set_errno(errp, -image->reservations.watch, "%s",
 				       spec->reservations_path);
+	if (spec->persistence) {
+		image->reservations.durable =
+			open(spec->persistence_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		if (image->reservations.durable < 0)
+			return error_set_errno(errp, errno, "%s", spec->persistence_path);
+	}
 	image->generation_fd = fcntl(image->fds[0], F_DUPFD_CLOEXEC, 3);
 	if (image->generation_fd < 0)
 		return error_set_errno(errp, errno, "%s", spec->path);

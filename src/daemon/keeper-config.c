@@ -114,8 +114,10 @@ struct json_object *keeper_config_namespace(const char *domain_uuid,
 	json_add(object, "iotune", keeper_config_iotune(disk));
 	json_add_bool(object, "read_only", disk->readonly);
 	json_add_bool(object, "shareable", disk->shareable);
-	if (!keeper_config_no_reservations(disk, path, block))
+	if (!keeper_config_no_reservations(disk, path, block)) {
 		json_add_string(object, "reservations", VIRTNVME_RUNTIME_DIR "/reservations");
+		json_add_string(object, "persistence", VIRTNVME_STATE_DIR "/reservations");
+	}
 	json_add_u64(object, "block_size",
 		     disk->logical_block_size ? disk->logical_block_size : 512);
 	/* A volume was created by its pool. */

@@ -60,6 +60,7 @@ static int make_directories(struct error **errp)
 	} directories[] = {
 		{ VIRTNVME_RUNTIME_DIR, 0755 },
 		{ VIRTNVME_LOG_DIR, 0750 },
+		{ VIRTNVME_STATE_DIR, 0755 },
 	};
 	size_t i;
 

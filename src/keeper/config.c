@@ -219,6 +219,7 @@ int namespace_config_parse(struct json_object *json, struct namespace_config *re
 	config.read_only = json_bool_or(json, "read_only", false);
 	config.shareable = json_bool_or(json, "shareable", false);
 	config.reservations = json_string_or(json, "reservations", NULL);
+	config.persistence = json_string_or(json, "persistence", NULL);
 	*ret = config;
 	return 0;
 }
@@ -229,7 +230,8 @@ struct json_object *namespace_config_for_controller(struct json_object *json)
 
 	json_object_object_foreach(json, key, value)
 	{
-		if (!string_equal(key, "path") && !string_equal(key, "reservations"))
+		if (!string_equal(key, "path") && !string_equal(key, "reservations") &&
+		    !string_equal(key, "persistence"))
 			json_add(copy, key, json_object_get(value));
 	}
 	/* Its memory is the keeper's, so that it outlives the controller: a file without a name. */

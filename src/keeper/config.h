@@ -50,6 +50,8 @@ struct namespace_config {
 	enum block_cache cache;
 	bool read_only, shareable;
 	const char *reservations; /* a folder for them; NULL: it has none */
+	const char *
+		persistence; /* one for what lasts of them through a loss of power; NULL: nothing */
 };
 
 /** keeper_config_parse() - @json: reference taken over on success. 0 or -EINVAL */

@@ -115,10 +115,10 @@ static void send_namespace(struct step *step, struct device_namespace *ns)
 {
 	struct json_object *arguments = json_object_new_object();
 	struct json_object *json = namespace_config_for_controller(ns->json);
-	int fds[3 + FAULTS_MAX_FDS];
+	int fds[1 + RESERVATIONS_FDS + FAULTS_MAX_FDS];
 	struct error *err = NULL;
 	size_t fd_count = 0;
-	int reservations[2];
+	int reservations[RESERVATIONS_FDS];
 
 	json_add_u64(arguments, "index", step->device->config.index);
 	json_add(arguments, "namespace", json);
@@ -138,6 +138,10 @@ static void send_namespace(struct step *step, struct device_namespace *ns)
 		json_add_bool(json, "reservations", true);
 		fds[fd_count++] = reservations[0];
 		fds[fd_count++] = reservations[1];
+	}
+	if (reservations[2] >= 0) {
+		json_add_bool(json, "persistence", true);
+		fds[fd_count++] = reservations[2];
 	}
 	/* No copy stays here: the kernel's knowledge of who is still at work depends on it. */
 	call(step, "add-namespace", arguments, fds, fd_count);

@@ -4,17 +4,21 @@
 
 #include "keeper/config.h"
 
+#define RESERVATIONS_FDS 3
+
 /**
  * reservations_open() - the file in which all who share an image on this host keep its reservations
  * @image_fd: the image
  *
  * It is in a folder of root's on a file system that ends with the host, so that it is nobody's but ours
- * and the reservations end when the host loses power. A new description each time, and
- * fd_watch_writes() of it.
+ * and the reservations end when the host loses power. What outlasts that is in another one, by the
+ * image's inode and the time of its birth: the numbers of devices change when a host starts. Without
+ * that time, or where the file cannot be made, nothing does. New descriptions each time.
  *
- * Return: 0, @ret_fds are -1 when the configuration has no such folder; or -errno with a sentence.
+ * Return: 0, with the file, fd_watch_writes() of it and the other one; they are -1 when the configuration
+ * has no folder for them; or -errno with a sentence.
  */
-int reservations_open(const struct namespace_config *config, int image_fd, int ret_fds[2],
-		      struct error **errp);
+int reservations_open(const struct namespace_config *config, int image_fd,
+		      int ret_fds[RESERVATIONS_FDS], struct error **errp);
 
 #endif

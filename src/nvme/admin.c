@@ -23,7 +23,7 @@ static const struct {
 	{ NVME_ADMIN_CREATE_CQ, NVME_SUPPORTED, nvme_admin_create_cq },
 	{ NVME_ADMIN_IDENTIFY, NVME_SUPPORTED, nvme_identify },
 	{ NVME_ADMIN_ABORT, NVME_SUPPORTED, nvme_abort },
-	{ NVME_ADMIN_SET_FEATURE, NVME_SUPPORTED, nvme_features_set },
+	{ NVME_ADMIN_SET_FEATURE, NVME_SUPPORTED, nvme_features_set, nvme_features_judge },
 	{ NVME_ADMIN_GET_FEATURE, NVME_SUPPORTED, nvme_features_get },
 	{ NVME_ADMIN_ASYNC_EVENT, NVME_SUPPORTED, nvme_async_event_request },
 	{ NVME_ADMIN_DOORBELL_BUFFER, NVME_SUPPORTED, nvme_doorbell_config },

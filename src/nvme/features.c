@@ -308,8 +308,9 @@ static nvme_status set(struct nvme_request *request)
 			nvme_async_event_raise(request->worker->ctrl, NVME_EVENT_TEMPERATURE);
 		return 0;
 	case NVME_FEATURE_NOTIFICATION_MASK:
-	case NVME_FEATURE_PERSISTENCE:
 		return nvme_reservation_log_set_feature(request);
+	case NVME_FEATURE_PERSISTENCE:
+		return 0; /* it was judged: no namespace can, and none shall */
 	case NVME_FEATURE_POWER:
 		if (cdw11 & 0x1f)
 			return nvme_invalid_field(request, cdw11);
@@ -320,6 +321,15 @@ static nvme_status set(struct nvme_request *request)
 		return nvme_invalid_field(request, cdw10);
 	WRITE_ONCE(*value, cdw11 & bits);
 	return 0;
+}
+
+nvme_status nvme_features_judge(struct nvme_request *request)
+{
+	uint32_t cdw10 = request->command.cdw10;
+
+	if ((cdw10 & 0xff) != NVME_FEATURE_PERSISTENCE || cdw10 & NVME_FEATURE_SAVE)
+		return 0;
+	return nvme_reservation_judge_persistence(request);
 }
 
 void nvme_features_set(struct nvme_request *request)

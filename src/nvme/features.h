@@ -8,6 +8,9 @@
 /** nvme_features_reset() - the defaults. None is saveable, so they come back with every reset. */
 void nvme_features_reset(struct nvme_state_features *features);
 
+/** nvme_features_judge() - Set Features that has to wait for its namespace */
+nvme_status nvme_features_judge(struct nvme_request *request);
+
 void nvme_features_get(struct nvme_request *request);
 void nvme_features_set(struct nvme_request *request);
 

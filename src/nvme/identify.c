@@ -95,7 +95,10 @@ static void identify_controller(struct nvme_controller *ctrl, struct nvme_identi
 
 static uint8_t reservations(const struct nvme_namespace *ns)
 {
-	return ns->reservation ? NVME_RESCAP_ALL_TYPES | NVME_RESCAP_IEKEY : 0;
+	if (!ns->reservation)
+		return 0;
+	return NVME_RESCAP_ALL_TYPES | NVME_RESCAP_IEKEY |
+	       (ns->share->durable ? NVME_RESCAP_PERSIST : 0);
 }
 
 static void identify_namespace(const struct nvme_namespace *ns, struct nvme_identify_namespace *id)

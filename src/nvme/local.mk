@@ -32,6 +32,7 @@ src_libnvme_a_SOURCES = \
 	src/nvme/registers.c \
 	src/nvme/request.c src/nvme/request.h \
 	src/nvme/reservation.c src/nvme/reservation.h \
+	src/nvme/reservation-durable.c src/nvme/reservation-durable.h \
 	src/nvme/reservation-log.c src/nvme/reservation-log.h \
 	src/nvme/reservation-state.c src/nvme/reservation-state.h \
 	src/nvme/ring.c src/nvme/ring.h \

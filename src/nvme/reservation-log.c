@@ -173,15 +173,22 @@ nvme_status nvme_reservation_log_get_feature(struct nvme_request *request, bool 
 {
 	const struct nvme_controller *ctrl = request->worker->ctrl;
 	const struct nvme_namespace *ns;
+	bool persists;
 	nvme_status status;
 
 	if (!nvme_reservation_is_offered(request->worker->ctrl))
 		return nvme_invalid_field(request, cdw10);
 	status = find(request, &ns);
-	if (!status && !initial &&
-	    (request->command.cdw10 & 0xff) == NVME_FEATURE_NOTIFICATION_MASK)
+	if (status || initial)
+		return status;
+	if ((request->command.cdw10 & 0xff) == NVME_FEATURE_NOTIFICATION_MASK) {
 		request->result = ctrl->state->notices.masks[ns->nsid - 1];
-	return status;
+		return 0;
+	}
+	if (!nvme_reservation_persists(ns, &persists))
+		return NVME_INTERNAL_ERROR | NVME_DNR;
+	request->result = persists ? NVME_PERSISTENCE_PTPL : 0;
+	return 0;
 }
 
 static void set_mask(const struct nvme_namespace *ns, uint32_t mask)
@@ -193,7 +200,6 @@ static void set_mask(const struct nvme_namespace *ns, uint32_t mask)
 nvme_status nvme_reservation_log_set_feature(struct nvme_request *request)
 {
 	struct nvme_controller *ctrl = request->worker->ctrl;
-	bool is_mask = (request->command.cdw10 & 0xff) == NVME_FEATURE_NOTIFICATION_MASK;
 	uint32_t cdw11 = request->command.cdw11;
 	const struct nvme_namespace *ns;
 	nvme_status status;
@@ -205,9 +211,6 @@ nvme_status nvme_reservation_log_set_feature(struct nvme_request *request)
 		if (status)
 			return status;
 	}
-	/* RESCAP says that they do not outlast a loss of power. */
-	if (!is_mask)
-		return cdw11 & NVME_PERSISTENCE_PTPL ? nvme_invalid_field(request, cdw11) : 0;
 	for (uint32_t nsid = 1; nsid <= NVME_MAX_NAMESPACES; nsid++) {
 		ns = nvme_namespace_find(ctrl, nsid);
 		if (ns && ns->reservation &&

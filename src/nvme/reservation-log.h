@@ -51,6 +51,7 @@ void nvme_reservation_log_page(struct nvme_request *request, void *page);
  * now, but what it was at first */
 nvme_status nvme_reservation_log_get_feature(struct nvme_request *request, bool initial);
 
+/** nvme_reservation_log_set_feature() - 82h */
 nvme_status nvme_reservation_log_set_feature(struct nvme_request *request);
 
 #endif

@@ -16,7 +16,8 @@ static bool type_is_valid(unsigned type)
 
 bool nvme_reservation_is_sane(const struct nvme_reservation_state *state)
 {
-	if (state->hosts > NVME_RESERVATION_HOSTS || state->holder > state->hosts)
+	if (state->hosts > NVME_RESERVATION_HOSTS || state->holder > state->hosts ||
+	    state->persists > 1)
 		return false;
 	if (!state->type)
 		return !state->holder;

@@ -23,6 +23,8 @@ struct nvme_reservation_state {
 	uint32_t type;	     /* NVME_RESERVATION_*; 0: nobody reserves it */
 	uint32_t holder;     /* index + 1; 0: nobody, or all that are registered */
 	uint32_t hosts;
+	uint32_t persists; /* through a loss of power: 0 or 1 */
+	uint32_t padding;
 	struct nvme_reservation_host host[NVME_RESERVATION_HOSTS];
 };
 

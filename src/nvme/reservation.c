@@ -6,14 +6,19 @@
 #include "base/log.h"
 #include "nvme/controller-private.h"
 #include "nvme/io.h"
+#include "nvme/reservation-durable.h"
 #include "nvme/reservation-log.h"
 
 #define PAGE_MAGIC   0x76736572656d766eULL /* "nvmeresv" */
-#define PAGE_VERSION 2
+#define PAGE_VERSION 3
 #define PLACES	     64
 
 /* How often a copy may have changed under the one who reads it. */
 #define TRIES 1000
+
+/* How long somebody else may take to begin the page. */
+#define BEGIN_TRIES   10000
+#define BEGIN_WAIT_NS 1000000
 
 struct place {
 	uint64_t key; /* 0: free */
@@ -27,6 +32,9 @@ struct copy {
 	struct nvme_reservation_state state;
 	uint32_t last[PLACES];	  /* the last change of each place */
 	uint64_t notices[PLACES]; /* reservation-log.h */
+	uint64_t kept;		  /* number of the durable slot in force; 0: none */
+	uint32_t kept_slot;	  /* which it is */
+	uint32_t padding;
 };
 
 struct page {
@@ -35,9 +43,15 @@ struct page {
 	uint32_t change;
 	struct place places[PLACES];
 	struct copy copies[2];
+	uint64_t tried; /* the number of the durable slot that was last written, or was to be */
 };
 _Static_assert(sizeof(struct page) <= NVME_SHARE_FORMAT_AT, "layout");
-_Static_assert(sizeof(struct copy) == 2832, "a change of the layout is a new PAGE_VERSION");
+_Static_assert(sizeof(struct copy) == 2856, "a change of the layout is a new PAGE_VERSION");
+
+struct nvme_reservation_staging {
+	struct nvme_reservation_durable slot;
+	struct copy copy; /* in force when the slot is durable */
+};
 
 /* request->mark of one that has been executed, and waits until others have seen its change. */
 #define EXECUTED (1ULL << 32)
@@ -85,6 +99,17 @@ static bool load(const struct nvme_reservation *reservation, struct copy *ret, u
 		       nvme_reservation_is_sane(&ret->state);
 	}
 	return false;
+}
+
+bool nvme_reservation_persists(const struct nvme_namespace *ns, bool *ret)
+{
+	struct copy copy;
+	uint32_t change;
+
+	if (!load(ns->reservation, &copy, &change))
+		return false;
+	*ret = copy.state.persists;
+	return true;
 }
 
 bool nvme_reservation_notices(const struct nvme_namespace *ns, uint64_t *ret)
@@ -187,35 +212,109 @@ static bool take_place(struct nvme_share *share, unsigned *ret)
 	return false;
 }
 
-static int begin_page(struct page *page)
+/* After a loss of power the page is new, and nobody is there. What does not persist is forgotten. */
+static int remember(struct nvme_share *share)
 {
-	uint64_t nobody = 0;
+	struct nvme_reservation_durable slots[2];
+	struct page *page = share->page;
+	struct copy *copy = &page->copies[0];
+	int slot;
 
-	if (__atomic_compare_exchange_n(&page->magic, &nobody, PAGE_MAGIC, false, __ATOMIC_SEQ_CST,
-					__ATOMIC_SEQ_CST))
-		WRITE_ONCE(page->version, PAGE_VERSION);
+	memset(copy, 0, sizeof(*copy));
+	if (!share->durable)
+		return 0;
+	slot = share->recall(share, slots);
+	if (slot == 0)
+		slot = nvme_reservation_durable_find(slots);
+	if (slot == -ENOENT)
+		return 0;
+	if (slot < 0)
+		return slot;
+	copy->kept = page->tried = slots[slot].number;
+	copy->kept_slot = slot;
+	if (slots[slot].state.persists)
+		copy->state = slots[slot].state;
+	return 0;
+}
+
+/* With the lock. Its magic comes last: a page that has it is whole. */
+static int make_page(struct nvme_share *share)
+{
+	struct page *page = share->page;
+	int ret;
+
+	if (page->magic)
+		return 0;
+	ret = remember(share);
+	if (ret < 0)
+		return ret;
+	page->version = PAGE_VERSION;
+	page->change = 0;
+	nvme_crash_point();
+	STORE_RELEASE(page->magic, PAGE_MAGIC);
+	return 0;
+}
+
+static int begin_page(struct nvme_share *share)
+{
+	const struct timespec moment = { .tv_nsec = BEGIN_WAIT_NS };
+	const struct page *page = share->page;
+	int ret;
+
+	for (unsigned i = 0; !LOAD_ACQUIRE(page->magic); i++) {
+		if (i == BEGIN_TRIES)
+			return -EBUSY;
+		if (!share->lock(share)) {
+			nanosleep(&moment, NULL);
+			continue;
+		}
+		ret = make_page(share);
+		share->unlock(share);
+		if (ret < 0)
+			return ret;
+	}
 	return READ_ONCE(page->magic) == PAGE_MAGIC && READ_ONCE(page->version) == PAGE_VERSION
 		       ? 0
 		       : -EBADMSG;
 }
 
+static void reservation_free(struct nvme_reservation *reservation)
+{
+	free(reservation->staging);
+	free(reservation);
+}
+
+static struct nvme_reservation *reservation_new(struct nvme_share *share)
+{
+	struct nvme_reservation *reservation = calloc(1, sizeof(*reservation));
+
+	if (!reservation)
+		return NULL;
+	reservation->share = share;
+	reservation->change = &((struct page *)share->page)->change;
+	if (!share->durable)
+		return reservation;
+	reservation->staging = calloc(1, sizeof(*reservation->staging));
+	if (reservation->staging)
+		return reservation;
+	reservation_free(reservation);
+	return NULL;
+}
+
 int nvme_reservation_open(struct nvme_namespace *ns, struct nvme_share *share)
 {
 	struct nvme_reservation *reservation;
-	struct page *page = share->page;
-	int ret = begin_page(page);
+	int ret = begin_page(share);
 
 	if (ret < 0)
 		return ret;
-	reservation = calloc(1, sizeof(*reservation));
+	reservation = reservation_new(share);
 	if (!reservation)
 		return -ENOMEM;
 	if (!take_place(share, &reservation->place)) {
-		free(reservation);
+		reservation_free(reservation);
 		return -ENOSPC;
 	}
-	reservation->share = share;
-	reservation->change = &page->change;
 	pthread_mutex_init(&reservation->lock, NULL);
 	ns->reservation = reservation;
 	introduce(ns);
@@ -249,7 +348,7 @@ void nvme_reservation_close(struct nvme_namespace *ns)
 	if (!reservation)
 		return;
 	pthread_mutex_destroy(&reservation->lock);
-	free(reservation);
+	reservation_free(reservation);
 	ns->reservation = NULL;
 }
 
@@ -332,10 +431,27 @@ static void wait_for_others(struct nvme_request *request)
 static void go_on(struct nvme_request *request)
 {
 	if (all_have_seen(request->ns->reservation, request->mark) ||
-	    nvme_namespace_share(request)->leaving)
+	    nvme_namespace_share(request)->leaving || !request->sq->live)
 		succeed(request);
 	else
 		wait_for_others(request);
+}
+
+static nvme_status do_register(uint32_t cdw10, struct nvme_reservation_state *state,
+			       const struct nvme_reservation_host *host, const uint64_t keys[2])
+{
+	nvme_status status =
+		nvme_reservation_register(state, host, NVME_RESERVATION_ACTION(cdw10),
+					  cdw10 & NVME_RESERVATION_IEKEY, keys[0], keys[1]);
+
+	if (!status && NVME_RESERVATION_CPTPL(cdw10))
+		state->persists = NVME_RESERVATION_CPTPL(cdw10) == NVME_CPTPL_PERSIST;
+	return status;
+}
+
+static bool is_admin(const struct nvme_request *request)
+{
+	return !request->sq->id; /* then it is Set Features */
 }
 
 static nvme_status change(const struct nvme_request *request, struct nvme_reservation_state *state,
@@ -345,12 +461,15 @@ static nvme_status change(const struct nvme_request *request, struct nvme_reserv
 	struct nvme_reservation_host host = host_of(request->worker->ctrl);
 	unsigned action = NVME_RESERVATION_ACTION(cdw10), type = NVME_RESERVATION_TYPE(cdw10);
 
+	if (is_admin(request)) {
+		state->persists = request->command.cdw11 & NVME_PERSISTENCE_PTPL;
+		return 0;
+	}
 	if (!has_id(&host))
 		return NVME_HOST_ID_INCONSISTENT | NVME_DNR;
 	switch (request->command.opcode) {
 	case NVME_IO_RESERVATION_REGISTER:
-		return nvme_reservation_register(state, &host, action,
-						 cdw10 & NVME_RESERVATION_IEKEY, keys[0], keys[1]);
+		return do_register(cdw10, state, &host, keys);
 	case NVME_IO_RESERVATION_ACQUIRE:
 		return nvme_reservation_acquire(state, &host, action, type, keys[0], keys[1]);
 	default:
@@ -380,14 +499,19 @@ static void tell_others(const struct nvme_request *request, struct copy *copy,
 	}
 }
 
-/* The change is made by the last of these stores. */
-static void publish(struct nvme_request *request, struct copy *copy, uint32_t number)
+/*
+ * The change is made by the last of these stores. Set Features may do the same once more, for each of its
+ * namespaces: the journal need not tell. A reset has emptied the journal.
+ */
+static void publish(struct nvme_request *request, struct copy *copy)
 {
 	struct nvme_reservation *reservation = request->ns->reservation;
 	struct page *page = page_of(reservation);
+	uint32_t number = request->mark;
 
-	nvme_journal_set(&request->sq->journal, request->slot,
-			 NVME_JOURNAL_WORD(NVME_JOURNAL_STARTED, 0, number));
+	if (!is_admin(request) && request->sq->live)
+		nvme_journal_set(&request->sq->journal, request->slot,
+				 NVME_JOURNAL_WORD(NVME_JOURNAL_STARTED, 0, number));
 	copy->last[reservation->place] = number;
 	memcpy(&page->copies[number & 1], copy, sizeof(*copy));
 	nvme_crash_point();
@@ -395,8 +519,119 @@ static void publish(struct nvme_request *request, struct copy *copy, uint32_t nu
 	nvme_crash_point();
 }
 
-/* With the lock. Return: 0, then request->mark says as of which change it is done; or what it ends with. */
-static nvme_result make_change(struct nvme_request *request, const uint64_t keys[2])
+/* Set Features may be about all that can. */
+static struct nvme_namespace *next_that_can_persist(struct nvme_controller *ctrl, uint32_t nsid)
+{
+	for (; nsid <= NVME_MAX_NAMESPACES; nsid++) {
+		struct nvme_namespace *ns = nvme_namespace_find(ctrl, nsid);
+
+		if (ns && ns->reservation && ns->share->durable)
+			return ns;
+	}
+	return NULL;
+}
+
+static void go_on_with_next(struct nvme_request *request)
+{
+	struct nvme_worker *worker = request->worker;
+	struct nvme_namespace *ns = NULL;
+
+	if (request->command.nsid == NVME_NSID_ALL && request->sq->live)
+		ns = next_that_can_persist(worker->ctrl, request->ns->nsid + 1);
+	if (!ns) {
+		succeed(request);
+		return;
+	}
+	disown(request->ns->reservation, request);
+	nvme_request_set_executing(request, false);
+	nvme_namespace_put(request->ns, worker->index);
+	nvme_namespace_get(ns, worker->index);
+	request->ns = ns;
+	request->mark = 0;
+	nvme_request_wait(request, &worker->reserving);
+}
+
+static void give_up(struct nvme_request *request, nvme_result result)
+{
+	struct nvme_share *share = request->ns->share;
+
+	share->unlock(share);
+	fail(request, result);
+}
+
+/* The change is made, now or by a predecessor, who may have died before he told anybody. */
+static void conclude(struct nvme_request *request)
+{
+	struct nvme_share *share = request->ns->share;
+
+	share->unlock(share);
+	share->changed(share);
+	if (is_admin(request))
+		go_on_with_next(request);
+	else if (request->command.opcode == NVME_IO_RESERVATION_ACQUIRE)
+		go_on(request);
+	else
+		succeed(request); /* it takes nothing from anybody else */
+}
+
+/*
+ * What persists
+ */
+static void kept(struct block_request *block, int result)
+{
+	struct nvme_request *request = container_of(block, struct nvme_request, block);
+	struct nvme_worker *worker = request->worker;
+
+	nvme_request_take_in_hand(request);
+	nvme_crash_point();
+	if (result < 0) {
+		log_guest(LOG_ERR, "namespace %u: its reservations cannot be kept: %s",
+			  request->ns->nsid, strerror(-result));
+		give_up(request, NVME_INTERNAL_ERROR | NVME_DNR);
+	} else {
+		publish(request, &request->ns->reservation->staging->copy);
+		conclude(request);
+	}
+	nvme_worker_put_down(worker);
+}
+
+/* The slot that is not in force, which may have been tried before. */
+static void keep(struct nvme_request *request, const struct copy *copy)
+{
+	struct nvme_reservation *reservation = request->ns->reservation;
+	struct nvme_reservation_staging *staging = reservation->staging;
+	struct page *page = page_of(reservation);
+	uint64_t number = copy->kept + 1;
+
+	staging->copy = *copy;
+	staging->copy.kept = number;
+	staging->copy.kept_slot = copy->kept ? !copy->kept_slot : 0;
+	nvme_reservation_durable_fill(&staging->slot, &copy->state, number);
+	WRITE_ONCE(page->tried, number);
+	nvme_crash_point();
+	request->iov[0] = (struct iovec){ &staging->slot, sizeof(staging->slot) };
+	request->block = (struct block_request){
+		.op = BLOCK_WRITE,
+		.flags = BLOCK_FUA,
+		.offset = staging->copy.kept_slot * sizeof(staging->slot),
+		.bytes = sizeof(staging->slot),
+		.iov = request->iov,
+		.iovcnt = 1,
+		.done = kept,
+	};
+	block_submit(reservation->share->durable, request->worker->ring, &request->block);
+}
+
+/* Does the file say something that is not so, or will not be? */
+static bool has_to_be_kept(const struct nvme_reservation *reservation, const struct copy *copy,
+			   const struct nvme_reservation_state *before)
+{
+	return before->persists || copy->state.persists ||
+	       copy->kept != READ_ONCE(page_of(reservation)->tried);
+}
+
+/* With the lock. */
+static void make_change(struct nvme_request *request, const uint64_t keys[2])
 {
 	struct nvme_reservation *reservation = request->ns->reservation;
 	uint64_t word = nvme_journal_word(&request->sq->journal, request->slot);
@@ -405,22 +640,36 @@ static nvme_result make_change(struct nvme_request *request, const uint64_t keys
 	struct copy copy;
 	uint32_t number;
 
-	if (!load(reservation, &copy, &number))
-		return NVME_INTERNAL_ERROR | NVME_DNR;
+	if (!load(reservation, &copy, &number)) {
+		give_up(request, NVME_INTERNAL_ERROR | NVME_DNR);
+		return;
+	}
 	request->mark = EXECUTED | number;
-	if (nvme_request_was_judged(request) &&
-	    copy.last[reservation->place] == nvme_journal_result(word))
-		return 0; /* a predecessor has done it */
+	if (!is_admin(request) && nvme_request_was_judged(request) &&
+	    copy.last[reservation->place] == nvme_journal_result(word)) {
+		conclude(request); /* a predecessor has done it */
+		return;
+	}
 	before = copy.state;
 	status = change(request, &copy.state, keys);
-	if (status)
-		return status;
-	if (memcmp(&before, &copy.state, sizeof(before)) == 0)
-		return 0;
+	if (status) {
+		give_up(request, status);
+		return;
+	}
+	if (memcmp(&before, &copy.state, sizeof(before)) == 0) {
+		conclude(request);
+		return;
+	}
 	tell_others(request, &copy, &before);
-	publish(request, &copy, number + 1);
-	request->mark = EXECUTED | (number + 1);
-	return 0;
+	request->mark = EXECUTED | (uint32_t)(number + 1);
+	if (!has_to_be_kept(reservation, &copy, &before)) {
+		publish(request, &copy);
+		conclude(request);
+	} else if (reservation->staging) {
+		keep(request, &copy);
+	} else {
+		give_up(request, NVME_INTERNAL_ERROR | NVME_DNR); /* others of the image can */
+	}
 }
 
 static size_t data_bytes(const struct nvme_request *request)
@@ -432,8 +681,10 @@ static void execute(struct nvme_request *request)
 {
 	struct nvme_reservation *reservation = request->ns->reservation;
 	uint64_t keys[2] = { 0 };
-	nvme_result result = nvme_data_pointer_fetch(request, keys, data_bytes(request));
+	nvme_result result = 0;
 
+	if (!is_admin(request))
+		result = nvme_data_pointer_fetch(request, keys, data_bytes(request));
 	if (result) {
 		fail(request, result);
 		return;
@@ -442,17 +693,37 @@ static void execute(struct nvme_request *request)
 		wait_for_others(request);
 		return;
 	}
-	result = make_change(request, keys);
-	reservation->share->unlock(reservation->share);
-	/* A predecessor may have died before it told anybody. */
-	if (!result)
-		reservation->share->changed(reservation->share);
-	if (result)
-		fail(request, result);
-	else if (request->command.opcode == NVME_IO_RESERVATION_ACQUIRE)
-		go_on(request);
-	else
-		succeed(request); /* it takes nothing from anybody else */
+	make_change(request, keys);
+}
+
+nvme_status nvme_reservation_judge_persistence(struct nvme_request *request)
+{
+	struct nvme_controller *ctrl = request->worker->ctrl;
+	uint32_t nsid = request->command.nsid;
+	struct nvme_namespace *ns;
+
+	if (!nvme_reservation_is_offered(ctrl))
+		return nvme_invalid_field(request, cdw10);
+	if (nsid == NVME_NSID_ALL) {
+		ns = next_that_can_persist(ctrl, 1);
+	} else {
+		ns = nvme_namespace_find(ctrl, nsid);
+		if (!ns && (!nsid || nsid > NVME_MAX_NAMESPACES))
+			return NVME_INVALID_NAMESPACE | NVME_DNR;
+		if (!ns || !ns->reservation)
+			return nvme_invalid_field(request, nsid);
+		if (!ns->share->durable)
+			ns = NULL;
+	}
+	if (!ns)
+		return request->command.cdw11 & NVME_PERSISTENCE_PTPL
+			       ? nvme_invalid_field(request, cdw11)
+			       : 0;
+	nvme_namespace_get(ns, request->worker->index);
+	request->ns = ns;
+	request->mark = 0;
+	request->execute = execute;
+	return 0;
 }
 
 bool nvme_reservation_poll(struct nvme_worker *worker)
@@ -555,7 +826,9 @@ static void fill(uint8_t *at, const struct entry *entries, unsigned count, bool 
 
 static nvme_result reply(struct nvme_request *request, const struct nvme_reservation_state *state)
 {
-	struct nvme_reservation_report report = { state->generation, state->type };
+	struct nvme_reservation_report report = { .generation = state->generation,
+						  .type = state->type,
+						  .ptpls = state->persists };
 	bool extended = request->command.cdw11 & NVME_RESERVATION_EXTENDED;
 	uint8_t page[64 + MAX_REPORTED * sizeof(struct nvme_reservation_reported_extended)] = { 0 };
 	size_t bytes = ((uint64_t)request->command.cdw10 + 1) * 4;
@@ -601,8 +874,9 @@ nvme_status nvme_reservation_parse(struct nvme_request *request)
 		request->execute = tell;
 		return 0;
 	case NVME_IO_RESERVATION_REGISTER:
-		/* They end with the power; saying so is no change. */
-		if (NVME_RESERVATION_CPTPL(cdw10) & ~NVME_CPTPL_CLEAR)
+		if (NVME_RESERVATION_CPTPL(cdw10) & ~NVME_CPTPL_CLEAR &&
+		    !(NVME_RESERVATION_CPTPL(cdw10) == NVME_CPTPL_PERSIST &&
+		      request->ns->share->durable))
 			return nvme_invalid_field(request, cdw10);
 		break;
 	default:

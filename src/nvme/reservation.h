@@ -33,7 +33,14 @@
  * going to have, and the page says of each place which change was its last. So a successor knows whether
  * the command was executed, and does it never twice. There is one such command at a time of a
  * controller and namespace: the `owner`.
+ *
+ * Where the state persists through a loss of power, before a change or after it, it is in a file, too
+ * (reservation-durable.h), and is there before the change is made. The lock is kept meanwhile: who else
+ * wants to change something waits for it, and so for the kernel, should we die. The command is at an
+ * image as far as freeze and reset go, and no thread waits.
  */
+struct nvme_reservation_staging;
+
 struct nvme_reservation {
 	struct nvme_share *share;
 	const uint32_t *change;
@@ -41,13 +48,19 @@ struct nvme_reservation {
 	pthread_mutex_t lock;	    /* of who finds the verdict; not of who reads it */
 	uint64_t verdict;	    /* atomic: see nvme_reservation_refuses() */
 	struct nvme_request *owner; /* atomic */
+	struct nvme_reservation_staging *staging; /* the owner's; NULL: nothing can persist */
 };
 
 #define NVME_VERDICT_VALID    (1ULL << 63)
 #define NVME_VERDICT_BITS     32 /* NVME_RESERVATION_NO_* from there */
 #define NVME_VERDICT_OF(word) ((word) & (NVME_VERDICT_VALID | UINT32_MAX))
 
-/** nvme_reservation_open() - 0; -EBADMSG: the page is nobody's that we know; -ENOSPC: no place in it */
+/**
+ * nvme_reservation_open() - of a namespace that comes
+ *
+ * Return: 0; -EBADMSG: the page, or what persists, is nobody's that we know; -ENOSPC: no place in it;
+ * -EBUSY: somebody has begun it and does not end; or another -errno of what persists.
+ */
 int nvme_reservation_open(struct nvme_namespace *ns, struct nvme_share *share);
 
 /** nvme_reservation_leave() - the namespace goes for good: its place is free */
@@ -65,6 +78,13 @@ bool nvme_reservation_notices(const struct nvme_namespace *ns, uint64_t *ret);
 
 /** nvme_reservation_host_changed() - the Host Identifier of this controller has */
 void nvme_reservation_host_changed(struct nvme_controller *ctrl);
+
+/** nvme_reservation_persists() - do they through a loss of power? Return: is it to be had? */
+bool nvme_reservation_persists(const struct nvme_namespace *ns, bool *ret);
+
+/** nvme_reservation_judge_persistence() - Set Features of 83h, of one namespace or all. @request->execute
+ * stays what it is where there is nothing to do. */
+nvme_status nvme_reservation_judge_persistence(struct nvme_request *request);
 
 /** nvme_reservation_parse() - Register, Report, Acquire, Release */
 nvme_status nvme_reservation_parse(struct nvme_request *request);

@@ -4,6 +4,8 @@
 
 #include "base/util.h"
 
+struct block;
+
 /*
  * What a namespace has in common with all others that are made of the same image, in this process or in
  * others: some memory, zeroes at first, a lock, and a way to know who is still there.
@@ -18,9 +20,15 @@ struct nvme_share {
 	void (*changed)(struct nvme_share *share);
 	/* May a request of the one with this key, or of its predecessor, be at the image? */
 	bool (*is_alive)(struct nvme_share *share, uint64_t key);
+	/* Of the same size as this file, where what lasts through a loss of power is written; NULL:
+	 * nothing does. Who has the lock writes, and has it until the write is over, though he dies. */
+	struct block *durable;
+	/* What is there, with the lock; 0 or -errno. */
+	int (*recall)(struct nvme_share *share, void *buffer);
 };
 
-#define NVME_SHARE_BYTES 8192
+#define NVME_SHARE_BYTES	 8192
+#define NVME_SHARE_DURABLE_BYTES 8192
 
 /* The page's end; all before it is reservation.c's. See format.c. */
 struct nvme_share_format {

@@ -626,6 +626,7 @@ enum {
 	NVME_CLEAR_ALL = 1,
 };
 
+#define NVME_RESCAP_PERSIST	       (1u << 0)
 #define NVME_RESCAP_ALL_TYPES	       (63u << 1)
 #define NVME_RESCAP_IEKEY	       (1u << 7) /* as 1.3 and later have it */
 #define NVME_RESERVATION_ACTION(cdw10) ((cdw10)&7)
@@ -633,6 +634,7 @@ enum {
 #define NVME_RESERVATION_TYPE(cdw10)   (((cdw10) >> 8) & 0xff)
 #define NVME_RESERVATION_CPTPL(cdw10)  ((cdw10) >> 30) /* of Register */
 #define NVME_CPTPL_CLEAR	       2
+#define NVME_CPTPL_PERSIST	       3
 #define NVME_RESERVATION_EXTENDED      (1u << 0) /* Report, cdw11: with ids of 128 bits */
 #define NVME_RESERVATION_HOLDS	       (1u << 0)
 #define NVME_CNTLID_NONE	       0xffff

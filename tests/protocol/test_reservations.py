@@ -18,6 +18,7 @@ REGISTER, REPORT, ACQUIRE, RELEASE = 0x0d, 0x0e, 0x11, 0x15
 FORMAT = 0x80
 CONFLICT, FORMAT_IN_PROGRESS = 0x83, 0x84
 WRITE_EXCLUSIVE, PREEMPT_AND_ABORT = 1 << 8, 2
+PERSIST = 3 << 30
 
 
 def set_host_id(driver, number):
@@ -64,18 +65,23 @@ def is_stopped(pid):
         return f.read().rsplit(')', 1)[1].split()[0] == 'T'
 
 
+def start_guests(folder, image, connect, controllers):
+    tail = ',shareable,reservations=%s.reservations,persistence=%s.persistence' % (image, image)
+    for name, namespace in (('a', 'file:%s' % image), ('b', 'fault:%s,control=%s.control' % (image, image))):
+        os.makedirs(os.path.join(folder, name), exist_ok=True)
+        controllers.append(conftest.Controller(os.path.join(folder, name), ('--namespace', namespace + tail)))
+    drivers = [connect(controller) for controller in controllers[-2:]]
+    for number, driver in enumerate(drivers):
+        set_host_id(driver, number + 1)
+    return drivers
+
+
 @pytest.fixture(name='guests')
 def fixture_guests(folder, image, connect):
     """Two controllers of two hosts; the storage of the second can be made to hang."""
     faults = Faults.make(image + '.control', capacity=16 * MiB)
-    tail = ',shareable,reservations=%s.reservations' % image
-    controllers, drivers = [], []
-    for name, namespace in (('a', 'file:%s' % image), ('b', 'fault:%s,control=%s.control' % (image, image))):
-        os.mkdir(os.path.join(folder, name))
-        controllers.append(conftest.Controller(os.path.join(folder, name), ('--namespace', namespace + tail)))
-    for number, controller in enumerate(controllers):
-        drivers.append(connect(controller))
-        set_host_id(drivers[number], number + 1)
+    controllers = []
+    drivers = start_guests(folder, image, connect, controllers)
     yield controllers, drivers, faults
     faults.clear()
     for controller in controllers:
@@ -84,7 +90,7 @@ def fixture_guests(folder, image, connect):
 
 def test_a_guest_is_fenced(guests):
     _, (a, b), faults = guests
-    assert a.identify(1)[520] & 1 << 5 and a.identify(0, 1)[31] == 0xfe
+    assert a.identify(1)[520] & 1 << 5 and a.identify(0, 1)[31] == 0xff
     reserve(a, REGISTER, 0, 0, 1)
     reserve(b, REGISTER, 0, 0, 2)
     reserve(b, ACQUIRE, WRITE_EXCLUSIVE, 2)
@@ -165,6 +171,34 @@ def test_nobody_looks_for_changes(guests):
     assert write_status(b) == CONFLICT
 
 
+def test_power_is_lost(guests, folder, image, connect):
+    """All processes end at once, and the file in memory is gone. What was kept is whole, whenever they die."""
+    controllers, (a, b), _ = guests
+    reserve(a, REGISTER, PERSIST, 0, 1)
+    reserve(b, REGISTER, 0, 0, 2)
+    reserve(b, ACQUIRE, WRITE_EXCLUSIVE, 2)
+    for key in range(2, 6):
+        # One of them has the lock, or waits for the other's.
+        submit(b, REGISTER, 2, key, key + 1)
+        submit(a, REGISTER, 2, key - 1, key)
+        if key == 3:
+            time.sleep(0.001)
+        for controller in controllers[-2:]:
+            controller.kill()
+        os.unlink(image + '.reservations')
+        a, b = start_guests(folder, image, connect, controllers)
+        assert (registered(a), write_status(a), write_status(b)) == (2, CONFLICT, 0)
+        # Was the last one executed? Its host says so in any case.
+        reserve(a, REGISTER, 2 | 1 << 3, 0, key)
+        reserve(b, REGISTER, 2 | 1 << 3, 0, key + 1)
+    reserve(b, RELEASE, 1 | WRITE_EXCLUSIVE, 6)
+    for controller in controllers[-2:]:
+        controller.kill()
+    os.unlink(image + '.reservations')
+    a, b = start_guests(folder, image, connect, controllers)
+    assert (registered(a), write_status(a), write_status(b)) == (0, 0, 0)
+
+
 def test_the_file_is_cut_off(guests, image):
     _, (a, b), _ = guests
     reserve(a, REGISTER, 0, 0, 1)
@@ -177,19 +211,19 @@ def test_the_file_is_cut_off(guests, image):
 
 def test_successors(keeper):    # noqa: F811
     """Of the controller and of the keeper: who holds it goes on holding it. A second controller of the guest is another host."""
-    reservations = os.path.join(keeper.folder, 'reservations')
+    reservations, persistence = (os.path.join(keeper.folder, name) for name in ('reservations', 'persistence'))
     for index in range(2):
         disk = keeper.file_disk(capacity=16 * MiB, shareable=True)
-        disk['reservations'] = reservations
+        disk['reservations'], disk['persistence'] = reservations, persistence
         keeper.controller(index, serial='VNPATHS', subsystem='8f6b0d3e-0000-4000-8000-0000000000ff')['namespaces'] += [
             disk, keeper.file_disk(2 + index, 'own%d.raw' % index, capacity=1 * MiB)]
     keeper.start()
     paths = [drive(keeper, index) for index in range(2)]
     a, b = (driver for _, driver in paths)
-    assert a.identify(0, 1)[31] == 0xfe and a.identify(0, 2)[31] == 0
+    assert a.identify(0, 1)[31] == 0xff and a.identify(0, 2)[31] == 0
     for number, driver in enumerate((a, b)):
         set_host_id(driver, number + 1)
-    reserve(a, REGISTER, 0, 0, 1)
+    reserve(a, REGISTER, PERSIST, 0, 1)
     reserve(a, ACQUIRE, WRITE_EXCLUSIVE, 1)
     assert (write_status(a), write_status(b)) == (0, CONFLICT)
     os.kill(keeper.call('status')['controller']['pid'], signal.SIGKILL)
@@ -202,6 +236,20 @@ def test_successors(keeper):    # noqa: F811
     assert (write_status(a), write_status(b)) == (CONFLICT, 0)
     os.kill(keeper.call('status')['controller']['pid'], signal.SIGKILL)
     a.until(lambda: notice(a)[:2] == (1, 1))     # it may be told twice
+    for client, _ in paths:
+        client.close()
+    keeper.stop()
+    # The host starts again.
+    for name in os.listdir(reservations):
+        os.unlink(os.path.join(reservations, name))
+    assert len(os.listdir(persistence)) == 1 and os.stat(persistence).st_mode & 0o777 == 0o700
+    keeper.start()
+    paths = [drive(keeper, index) for index in range(2)]
+    a, b = (driver for _, driver in paths)
+    assert (write_status(a), write_status(b)) == (CONFLICT, CONFLICT)
+    for number, driver in enumerate((a, b)):
+        set_host_id(driver, number + 1)
+    assert (write_status(a), write_status(b)) == (CONFLICT, 0)
     for client, _ in paths:
         client.close()
     keeper.stop()

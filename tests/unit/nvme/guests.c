@@ -5,7 +5,7 @@
 #include "tests/unit/test.h"
 
 struct guest guests[GUESTS];
-struct machine_disk *guests_disk;
+struct machine_disk *guests_disk, *guests_durable;
 uint8_t guests_page[NVME_SHARE_BYTES] __attribute__((aligned(8)));
 bool guests_locked, guests_lock_is_taken;
 
@@ -49,6 +49,13 @@ static bool is_alive(struct nvme_share *share, uint64_t key)
 	return key >= 1 && key <= GUESTS && !guests[key - 1].dead;
 }
 
+static int recall(struct nvme_share *share, void *buffer)
+{
+	assert_true(guests_locked);
+	memcpy(buffer, guests_durable->data, NVME_SHARE_DURABLE_BYTES);
+	return 0;
+}
+
 int guest_attach(struct guest *guest)
 {
 	const struct nvme_namespace_config config = { .nsid = 1,
@@ -81,6 +88,20 @@ static void start(struct guest *guest)
 	guest_set_host_id(guest, 16, 0x1001 + (guest - guests));
 }
 
+static void come(struct guest *guest)
+{
+	*guest = (struct guest){
+		.machine = guest->machine,
+		.share = { guests_page, guest - guests + 1, lock, unlock, changed, is_alive,
+			   (struct block *)guests_durable, recall },
+	};
+	guest->machine->config.cntlid = guest - guests + 1;
+	assert_non_null(machine_restart(guest->machine, NULL));
+	guest->data = machine_alloc(guest->machine, 4);
+	assert_int_equal(guest_attach(guest), 0);
+	start(guest);
+}
+
 int guests_setup(void **state)
 {
 	guests_disk = machine_disk_new(MiB);
@@ -88,17 +109,27 @@ int guests_setup(void **state)
 	guests_locked = guests_lock_is_taken = false;
 	guests_kill_at = guests_passed = 0;
 	for (unsigned i = 0; i < GUESTS; i++) {
-		guests[i] = (struct guest){
-			.machine = machine_new(1),
-			.share = { guests_page, i + 1, lock, unlock, changed, is_alive },
-		};
-		guests[i].machine->config.cntlid = i + 1;
-		assert_non_null(machine_restart(guests[i].machine, NULL));
-		guests[i].data = machine_alloc(guests[i].machine, 4);
-		assert_int_equal(guest_attach(&guests[i]), 0);
-		start(&guests[i]);
+		guests[i].machine = machine_new(1);
+		come(&guests[i]);
 	}
 	return 0;
+}
+
+int guests_setup_durable(void **state)
+{
+	guests_durable = machine_disk_new(NVME_SHARE_DURABLE_BYTES);
+	return guests_setup(state);
+}
+
+void guests_lose_power(void)
+{
+	memset(guests_page, 0, sizeof(guests_page));
+	guests_locked = guests_lock_is_taken = false;
+	for (unsigned i = 0; i < GUESTS; i++) {
+		machine_free(guests[i].machine);
+		guests[i].machine = machine_new(1);
+		come(&guests[i]);
+	}
 }
 
 int guests_teardown(void **state)
@@ -106,6 +137,9 @@ int guests_teardown(void **state)
 	for (unsigned i = 0; i < GUESTS; i++)
 		machine_free(guests[i].machine);
 	machine_disk_free(guests_disk);
+	if (guests_durable)
+		machine_disk_free(guests_durable);
+	guests_durable = NULL;
 	return 0;
 }
 

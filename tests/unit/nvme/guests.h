@@ -25,6 +25,8 @@ static struct guest *const a = &guests[0], *const b = &guests[1], *const c = &gu
 extern struct machine_disk *guests_disk;
 extern uint8_t guests_page[NVME_SHARE_BYTES];
 extern bool guests_locked, guests_lock_is_taken;
+extern struct machine_disk
+	*guests_durable; /* what lasts through a loss of power; NULL: nothing does */
 
 /* What is killed at a crash point goes on after it. */
 extern jmp_buf guests_killed;
@@ -32,7 +34,11 @@ extern unsigned guests_passed, guests_kill_at;
 
 /* Fixtures */
 int guests_setup(void **state);
+int guests_setup_durable(void **state);
 int guests_teardown(void **state);
+
+/** guests_lose_power() - and all start again, with the disk and what is durable */
+void guests_lose_power(void);
 
 /** guests_look() - each control thread that is awake: nothing is under way, so that is what it says */
 void guests_look(void);

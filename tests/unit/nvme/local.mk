@@ -19,6 +19,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-recovery \
 	tests/unit/nvme/test-registers \
 	tests/unit/nvme/test-reservation \
+	tests/unit/nvme/test-reservation-durable \
 	tests/unit/nvme/test-reservation-log \
 	tests/unit/nvme/test-reset \
 	tests/unit/nvme/test-sgl \
@@ -88,6 +89,9 @@ tests_unit_nvme_test_registers_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_reservation_CPPFLAGS = $(UNIT_CPPFLAGS) -DNVME_CRASH_POINTS
 tests_unit_nvme_test_reservation_LDADD = $(tests_unit_nvme_test_crash_LDADD)
 tests_unit_nvme_test_reservation_SOURCES = tests/unit/nvme/test-reservation.c $(GUESTS)
+tests_unit_nvme_test_reservation_durable_SOURCES = tests/unit/nvme/test-reservation-durable.c $(GUESTS)
+tests_unit_nvme_test_reservation_durable_CPPFLAGS = $(tests_unit_nvme_test_reservation_CPPFLAGS)
+tests_unit_nvme_test_reservation_durable_LDADD = $(tests_unit_nvme_test_reservation_LDADD)
 tests_unit_nvme_test_reservation_log_SOURCES = tests/unit/nvme/test-reservation-log.c $(GUESTS)
 tests_unit_nvme_test_reservation_log_CPPFLAGS = $(tests_unit_nvme_test_reservation_CPPFLAGS)
 tests_unit_nvme_test_reservation_log_LDADD = $(tests_unit_nvme_test_reservation_LDADD)
