@@ -56,10 +56,20 @@ def fence(vhost, one, two):
         vhost.host.wait_for(lambda: 'Registration Preempted' in one.check('nvme resv-notif-log /dev/nvme0'), 'the notification', 30)
         two.check(f'nvme resv-release {second} --rtype=1 --rrela=0 --crkey=2')
         assert writes(one, first)
-        two.check(f'nvme resv-register {second} --rrega=1 --crkey=2')
+        two.check(f'nvme resv-register {second} --rrega=2 --iekey --nrkey=2 --cptpl=3')
+        two.check(f'nvme resv-acquire {second} --rtype=1 --racqa=0 --crkey=2')
     finally:
         for guest in (one, two):
             vhost.nvme('detach-disk', guest.name, 'nvme0n2', '--live')
+    # As after a power cut: nobody has the disk, and what was in memory is gone.
+    vhost.host.run('rm /run/virtnvme/reservations/*')
+    first = join(vhost, one, 1)
+    try:
+        assert 'ptpls     : 1' in one.check(f'nvme resv-report {first} --eds') and not writes(one, first)
+        one.check(f'nvme resv-acquire {first} --rtype=1 --racqa=1 --crkey=1 --prkey=2')
+        assert writes(one, first)
+    finally:
+        vhost.nvme('detach-disk', one.name, 'nvme0n2', '--live')
 
 
 def test_a_disk_in_memory_stays(vhost, destination, domain, guest):
