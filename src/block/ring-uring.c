@@ -16,7 +16,8 @@
  *
  * More than a few entries are not kept for the next flush: the kernel holds all that is submitted
  * together back until it has gone through the last of them (a block plug), so a disk that has
- * nothing to do would stand while we and the kernel prepare what a deep queue has brought.
+ * nothing to do would stand while we and the kernel prepare what a deep queue has brought. As long as the
+ * disk has less to do than that, none is kept but one that is alone.
  *
  * io_uring copies an iovec array when it is submitted (IORING_FEAT_SUBMIT_STABLE), so one scratch
  * array serves all continuations of short transfers: whoever needs it next submits first.
@@ -159,13 +160,25 @@ static void start_backlog(struct uring *uring)
 	}
 }
 
+/* What is queued: shall it wait for more, or for the next flush? */
+static bool may_wait(const struct uring *uring)
+{
+	unsigned ready = io_uring_sq_ready(&uring->io);
+	unsigned there = uring->active > ready ? uring->active - ready : 0;
+
+	if (there >= SUBMIT_AT_ONCE)
+		return ready < SUBMIT_AT_ONCE;
+	/* One alone: its caller will soon sleep, which submits with the same system call. */
+	return !there && ready == 1;
+}
+
 static void uring_execute(struct block_ring *ring, struct block_request *request)
 {
 	struct uring *uring = to_uring(ring);
 
 	if (uring->backlog.first || uring->active >= ring->depth || !start(uring, request))
 		block_queue_add(&uring->backlog, request);
-	else if (io_uring_sq_ready(&uring->io) >= SUBMIT_AT_ONCE)
+	else if (!may_wait(uring))
 		submit_entries(uring);
 }
 

@@ -104,66 +104,85 @@ static int ping_pong(const struct arguments *arguments, struct json_object *obje
 	return 0;
 }
 
-/* Nanoseconds a block: the time of the best slice of many, so that what others do in between does not
- * count. */
-static double copy_blocks(char *memory, uint64_t span, size_t block, bool to_memory,
+/*
+ * Nanoseconds a block: the median of many slices, each too short for what others do in between to fall
+ * into most of them. Not the best: in that more of the places than usual are in a cache. With @ahead
+ * the next place comes into the cache meanwhile: all that can be done for commands that are known.
+ */
+static double copy_blocks(char *memory, uint64_t span, size_t block, bool to_memory, bool ahead,
 			  unsigned long milliseconds)
 {
-	double per_ns = clock_ticks_per_ns(), best = 1e18;
+	double per_ns = clock_ticks_per_ns(), median;
 	uint64_t end = clock_ticks() + (uint64_t)((double)milliseconds * per_ns * 1e6);
-	unsigned slice = MAX(4u, (unsigned)(1 * MiB / block)), i;
+	unsigned slice = MAX(4u, (unsigned)(256 * KiB / block)), i;
+	struct histogram *ticks = calloc(1, sizeof(*ticks));
 	uint64_t random = 88172645463325252ULL, blocks = span / block;
 	/* As many buffers as a queue has commands in flight. */
-	char *buffers = aligned_alloc(4096, 32 * block);
+	char *buffers = aligned_alloc(4096, 32 * block), *place = memory, *next;
 
-	if (!buffers)
-		return 0;
+	if (!buffers || !ticks)
+		abort();
 	memset(buffers, 1, 32 * block);
 	while (clock_ticks() < end) {
 		uint64_t started = clock_ticks();
 
 		for (i = 0; i < slice; i++) {
-			char *buffer = buffers + i % 32 * block, *place;
+			char *buffer = buffers + i % 32 * block;
 
 			random ^= random << 13;
 			random ^= random >> 7;
 			random ^= random << 17;
-			place = memory + random % blocks * block;
+			next = memory + random % blocks * block;
+			for (size_t at = 0; ahead && at < block; at += 64)
+				__builtin_prefetch(next + at, 0, 2);
 			if (to_memory)
 				memcpy(place, buffer, block);
 			else
 				memcpy(buffer, place, block);
 			__atomic_signal_fence(__ATOMIC_SEQ_CST);
+			place = next;
 		}
-		best = MIN(best, (double)(clock_ticks() - started) / per_ns / slice);
+		histogram_add(ticks, clock_ticks() - started);
 	}
+	median = histogram_percentile(ticks, 50) / per_ns / slice;
 	free(buffers);
-	return best;
+	free(ticks);
+	return median;
 }
 
 static int copies(const struct arguments *arguments, struct json_object *object,
 		  struct error **errp)
 {
-	static const size_t sizes[] = { 4096, 131072 };
+	static const struct {
+		const char *name;
+		size_t bytes;
+		bool ahead;
+	} kinds[] = {
+		{ "copy_4096_ns", 4096, false },
+		{ "copy_4096_ahead_ns", 4096, true },
+		{ "copy_131072_ns", 131072, false },
+	};
 	char *memory = mmap(NULL, arguments->span, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct json_object *part;
-	char name[32];
 	size_t i;
 
 	if (memory == MAP_FAILED)
 		return error_set_errno(errp, errno, "memory");
+	/* As the memory backend's. */
+	madvise(memory, arguments->span, MADV_HUGEPAGE);
 	memset(memory, 1, arguments->span);
-	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
 		part = json_object_new_object();
 		json_add(part, "read",
-			 json_object_new_double(copy_blocks(memory, arguments->span, sizes[i],
-							    false, arguments->milliseconds / 2)));
-		json_add(part, "write",
-			 json_object_new_double(copy_blocks(memory, arguments->span, sizes[i], true,
+			 json_object_new_double(copy_blocks(memory, arguments->span, kinds[i].bytes,
+							    false, kinds[i].ahead,
 							    arguments->milliseconds / 2)));
-		snprintf(name, sizeof(name), "copy_%zu_ns", sizes[i]);
-		json_add(object, name, part);
+		json_add(part, "write",
+			 json_object_new_double(copy_blocks(memory, arguments->span, kinds[i].bytes,
+							    true, kinds[i].ahead,
+							    arguments->milliseconds / 2)));
+		json_add(object, kinds[i].name, part);
 	}
 	munmap(memory, arguments->span);
 	return 0;

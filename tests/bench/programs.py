@@ -14,6 +14,24 @@ import time
 import cases
 
 
+def processor_of_disk(folder, available):
+    """Who takes the interrupts of the disk below: the controller's work, as they are of fio's, and not the client's."""
+    device = os.stat(folder).st_dev
+    path = os.path.realpath('/sys/dev/block/%d:%d' % (os.major(device), os.minor(device)))
+    while path != '/' and not os.path.isdir(os.path.join(path, 'msi_irqs')):
+        path = os.path.dirname(path)
+    counts = dict.fromkeys(available, 0)
+    with open('/proc/interrupts', encoding='ascii') as f:
+        processors = [int(word[3:]) for word in f.readline().split()]
+        irqs = os.listdir(os.path.join(path, 'msi_irqs')) if path != '/' else []
+        for line in f:
+            number, _, rest = line.partition(':')
+            if number.strip() in irqs:
+                for cpu, count in zip(processors, rest.split()):
+                    counts[cpu] = counts.get(cpu, 0) + int(count)
+    return max(available, key=lambda cpu: counts[cpu])
+
+
 class Programs:
     def __init__(self, args):
         self.args = args

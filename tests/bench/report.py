@@ -54,9 +54,9 @@ def ratio(ratios, name, above, below):
 def summarize(args, chosen, results, references, fio, quiet, busy):
     rows = {case.name: summarize_case(results[case.name]) for case in chosen if case.name in results}
     reference = {'ping_pong_p50_ns': pick(references, 'ping_pong_ns', 'p50')}
-    for size in (4096, 131072):
+    for kind in ('4096', '4096_ahead', '131072'):
         for way in ('read', 'write'):
-            reference['copy_%d_%s_ns' % (size, way)] = pick(references, 'copy_%d_ns' % size, way)
+            reference['copy_%s_%s_ns' % (kind, way)] = pick(references, 'copy_%s_ns' % kind, way)
     ratios = {}
     ping = [run['ping_pong_ns']['p50'] for run in references]
     for case in chosen:
@@ -77,6 +77,8 @@ def summarize(args, chosen, results, references, fio, quiet, busy):
             copy = [run['copy_131072_ns'][case.what.replace('seq', '')] for run in references]
             ratio(ratios, '%s: bandwidth / memcpy' % case.name, [run['bytes_per_second'] for run in runs],
                   [131072 / ns * 1e9 for ns in copy])
+            # Of what goes on while both have a processor: half of the commands are faster.
+            ratio(ratios, '%s: depth / p50 / memcpy' % case.name, [case.depth * ns for ns in copy], p50)
             ratio(ratios, '%s: server CPU / memcpy' % case.name, cpu, copy)
         if case.backend == 'file' and case.depth in fio and case.what == 'read':
             ratio(ratios, '%s: IOPS / fio' % case.name, [run['iops'] for run in runs],
@@ -96,6 +98,34 @@ def number(row, key, scale=1.0, digits=0):
     if isinstance(value, dict):
         value = value['max' if key.startswith('^') else 'median']
     return '-' if value is None else '%.*f' % (digits, value / scale)
+
+
+# What is to be reached: a case's (or its ratio's) name, the least, the most; docs/performance.md says where it is from.
+RATES = (
+    ('memory read 4k QD1 Q1 shadow polling', 1.0), ('memory write 4k QD1 Q1 shadow polling', 1.28),
+    ('memory read 4k QD32 Q1 shadow polling', 1.81), ('memory write 4k QD32 Q1 shadow polling', 2.88),
+    ('null read 4k QD32 Q1 shadow polling', 4.0),
+)
+RATIOS = (('p50 / (ping-pong + copy)', None, 1.5), ('bandwidth / memcpy', 0.9, None), ('depth / p50 / memcpy', 0.9, None),
+          ('IOPS / fio', 0.95, None), ('shadow polling: server CPU / fio', None, 1.25))
+
+
+def to_reach(summary):
+    """Markdown: what docs/performance.md has a line for each of."""
+    lines = ['| | to reach | median | best run | at the median latency |', '|---|--:|--:|--:|--:|']
+    for name, least in RATES:
+        row = summary['cases'].get(name)
+        if row:
+            depth = int(name.split(' QD')[1].split()[0])
+            lines.append('| %s, million a second | %.2f | %.2f | %.2f | %.2f |' % (
+                name, least, row['iops']['median'] / 1e6, row['iops']['max'] / 1e6, depth * 1e3 / row['p50']['median']))
+    for name, value in summary['ratios'].items():
+        for what, least, most in RATIOS:
+            if name.endswith(what) and 'interrupts' not in name:
+                lines.append('| %s | %s %.2f | %.2f | %.2f | |' % (
+                    name, 'at least' if least else 'at most', least or most, value['median'],
+                    value['max'] if least else value['min']))
+    return lines if len(lines) > 2 else []
 
 
 COLUMNS = (
@@ -120,6 +150,7 @@ def table(summary):
     lines += ['', '| ratio | |', '|---|--:|']
     for name, value in summary['ratios'].items():
         lines.append('| %s | %.2f |' % (name, value['median']))
+    lines += ['', *to_reach(summary)]
     lines += ['', '| controllers | start ms | private KiB | anonymous KiB | wake-ups/s | CPU % | after load: wake-ups | CPU ns |',
               '|--:|--:|--:|--:|--:|--:|--:|--:|']
     for count, quiet in summary['quiet'].items():
