@@ -217,7 +217,7 @@ static nvme_status judge(struct nvme_request *request, uint64_t bytes, uint64_t 
 	size_t size = page_size(request->worker->ctrl, id);
 
 	if (!size)
-		return NVME_INVALID_LOG_PAGE | NVME_DNR;
+		return nvme_invalid_field(request, cdw10); /* section 5.16 */
 	/* LPA says that there is no SMART log for a namespace. */
 	if (id == NVME_LOG_SMART && command->nsid && command->nsid != NVME_NSID_ALL)
 		return nvme_invalid_field(request, nsid);

@@ -17,7 +17,7 @@ FORMAT = 0x80
 COPY = 0x19
 
 OPCODE, FIELD, TRANSFER, SEQUENCE, NSID, SGL_TYPE, PRP, RANGE = 1, 2, 4, 0xc, 0xb, 0x11, 0x13, 0x80
-NO_CQ, QUEUE_ID, QUEUE_SIZE, VECTOR, LOG_PAGE, LBA_FORMAT, IN_USE, NOT_SAVED = 0x100, 0x101, 0x102, 0x108, 0x109, 0x10a, 0x10c, 0x10d
+NO_CQ, QUEUE_ID, QUEUE_SIZE, VECTOR, LBA_FORMAT, IN_USE, NOT_SAVED = 0x100, 0x101, 0x102, 0x108, 0x10a, 0x10c, 0x10d
 MISSING_FUSED, SIZE_LIMIT, READ_ONLY, CONFLICTING = 0xa, 0x183, 0x20, 0x187
 AT_FLAGS, AT_NSID, AT_PRP1, AT_PRP2, AT_CDW10, AT_CDW11, AT_CDW12, AT_CDW14 = 1, 4, 24, 32, 40, 44, 48, 56
 NOWHERE = 0xffff
@@ -118,7 +118,7 @@ def bad_admin_commands(data):
     yield 'outside', nvme.IDENTIFY, 0, END, 0, (1,), 0, TRANSFER, NOWHERE
     yield 'outside', nvme.IDENTIFY, 0, data + 512, END, (1,), 0, TRANSFER, NOWHERE
     for log in (6, 0xd, 0x80, 0xc1, 0xff):
-        yield 'log', nvme.GET_LOG, ALL, data, 0, (127 << 16 | log,), 0, LOG_PAGE, NOWHERE
+        yield 'log', nvme.GET_LOG, ALL, data, 0, (127 << 16 | log,), 0, FIELD, AT_CDW10
     yield 'SMART of a namespace', nvme.GET_LOG, 1, data, 0, (127 << 16 | 2,), 0, FIELD, AT_NSID
     yield 'too long', nvme.GET_LOG, ALL, data, 0, (2, 4), 0, FIELD, AT_CDW10
     yield 'offset', nvme.GET_LOG, ALL, data, 0, (127 << 16 | 2, 0, 2), 0, FIELD, AT_CDW12

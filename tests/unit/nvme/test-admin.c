@@ -532,7 +532,7 @@ static void unknown_logs_are_refused(void **state)
 		if (id > NVME_LOG_EFFECTS && id != NVME_LOG_FEATURES)
 			assert_status(machine_execute(machine, 0,
 						      machine_get_log(id, 64, 0, true, page)),
-				      NVME_INVALID_LOG_PAGE);
+				      NVME_INVALID_FIELD);
 	smart.nsid = 1;
 	assert_status(machine_execute(machine, 0, smart), NVME_INVALID_FIELD);
 	smart.nsid = 0;

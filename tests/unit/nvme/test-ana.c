@@ -75,7 +75,7 @@ static void alone_it_is_the_only_one(void **state)
 	assert_status(machine_execute(machine, 0,
 				      machine_get_log(NVME_LOG_ANA, 16, 0, false,
 						      machine_alloc(machine, 1))),
-		      NVME_INVALID_LOG_PAGE);
+		      NVME_INVALID_FIELD);
 }
 
 static void identify_says_it(void **state)

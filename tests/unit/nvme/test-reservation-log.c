@@ -156,7 +156,7 @@ static void is_said_where_it_is(void **state)
 	assert_int_equal(page[NVME_FEATURE_NOTIFICATION_MASK], 0);
 	assert_status(machine_execute(a->machine, 0,
 				      machine_get_log(NVME_LOG_RESERVATION, 64, 0, false, a->data)),
-		      NVME_INVALID_LOG_PAGE);
+		      NVME_INVALID_FIELD);
 	assert_status(feature(a, NVME_ADMIN_GET_FEATURE, NVME_FEATURE_NOTIFICATION_MASK, 1, 0),
 		      NVME_INVALID_FIELD);
 	assert_status(feature(a, NVME_ADMIN_SET_FEATURE, NVME_FEATURE_PERSISTENCE, 1, 0),

@@ -104,7 +104,7 @@ static void supported_logs_are_those_that_are_there(void **state)
 	assert_int_equal(get_log(machine, NVME_LOG_SUPPORTED, 1024, page), 0);
 	for (unsigned id = 0; id < 256; id++)
 		assert_int_equal(get_log(machine, id, 512, other),
-				 supported[id] == 1 ? 0 : NVME_INVALID_LOG_PAGE);
+				 supported[id] == 1 ? 0 : NVME_INVALID_FIELD);
 }
 
 static void effects_are_of_the_commands_that_are_there(void **state)
