@@ -34,12 +34,12 @@
  * has the lowest priority in the event loop. So the event that says why QEMU asks has been seen,
  * and what the guest wrote before it was stopped is on its way to the controller.
  *
- * For each proxy GDBus adds three matches and removes them again, and waits for none of the
- * answers: but each wakes its thread, while the guest stands still. So these are put off for
- * MATCH_US, which is after the guest has gone on.
+ * For each proxy, one for the bus itself included, GDBus adds three matches and removes them again,
+ * and waits for none of the answers: but each wakes its thread, while the guest stands still. So
+ * these are put off for MATCH_US, which is after the guest has gone on, and there is room for all.
  */
-#define MATCH_US     100000
-#define MAX_PUT_OFF  (VMSTATE_ID_COUNT * 2 * 3)
+#define MATCH_US     500000
+#define MAX_PUT_OFF  256u
 #define BUS_NAME     "org.freedesktop.DBus"
 #define VMSTATE_NAME "org.qemu.VMState1"
 #define VMSTATE_PATH "/org/qemu/VMState1"
@@ -138,7 +138,8 @@ static int bus_get_name_owner(struct vmstate *vmstate, sd_bus_message *call, sd_
 	r = sd_bus_message_read(call, "s", &name);
 	if (r < 0)
 		return r;
-	if (!name_is_owned(name))
+	/* Of an owner GDBus asks all properties next, and waits; the bus has none. */
+	if (!name_is_owned(name) || string_equal(name, BUS_NAME))
 		return -ENXIO;
 	return sd_bus_message_append(reply, "s", string_equal(name, VMSTATE_NAME) ? ":1.1" : name);
 }
