@@ -102,7 +102,7 @@ static const struct control_command commands[] = {
 	{ "pci-config", CONTROL_CONTROLLER, 0, ARGUMENTS(REQUIRED_NUMBER("index")) },
 	{ "overlay-bound", CONTROL_CONTROLLER, 0, ARGUMENTS(REQUIRED_NUMBER("index")) },
 	{ "overlay-export", CONTROL_CONTROLLER, 1,
-	  ARGUMENTS(REQUIRED_NUMBER("index"), NUMBER("limit")) },
+	  ARGUMENTS(REQUIRED_NUMBER("index"), NUMBER("stopped"), NUMBER("limit")) },
 	{ "overlay-apply", CONTROL_CONTROLLER, 1, ARGUMENTS(REQUIRED_NUMBER("index")) },
 	{ "counters", CONTROL_CONTROLLER, 0, NULL },
 };

@@ -352,11 +352,11 @@ struct message_mode *device_message_mode(struct device *device)
 	return &device->message_mode;
 }
 
-int device_export_overlay(const struct device *device, int fd, uint64_t limit, uint32_t *ret_ranges,
-			  uint64_t *ret_bytes, struct error **errp)
+int device_export_overlay(const struct device *device, int fd, uint64_t stopped, uint64_t limit,
+			  uint32_t *ret_ranges, uint64_t *ret_bytes, struct error **errp)
 {
-	return overlay_export(&device->message_mode, device->ctrl, fd, limit, ret_ranges, ret_bytes,
-			      errp);
+	return overlay_export(&device->message_mode, device->ctrl, fd, stopped, limit, ret_ranges,
+			      ret_bytes, errp);
 }
 
 size_t device_travelling_size(const struct device *device)

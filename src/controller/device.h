@@ -69,8 +69,8 @@ size_t device_travelling_size(const struct device *device);
 
 /** device_overlay_bound(), device_export_overlay(), device_apply_overlay() - see overlay.h */
 uint64_t device_overlay_bound(const struct device *device);
-int device_export_overlay(const struct device *device, int fd, uint64_t limit, uint32_t *ret_ranges,
-			  uint64_t *ret_bytes, struct error **errp);
+int device_export_overlay(const struct device *device, int fd, uint64_t stopped, uint64_t limit,
+			  uint32_t *ret_ranges, uint64_t *ret_bytes, struct error **errp);
 int device_apply_overlay(struct device *device, int fd, uint32_t *ret_ranges, struct error **errp);
 
 /**

@@ -235,6 +235,7 @@ void host_connect(struct host *host, struct vfio_user_dma *dma, struct vfio_user
 		vfio_user_dma_set_wait_hooks(dma, io_threads_wait_enter, io_threads_wait_leave,
 					     NULL);
 		vfio_user_dma_set_room_hook(dma, kick_all, host->threads);
+		vfio_user_dma_set_written_hook(dma, host->written, host->written_opaque);
 	}
 	io_threads_pause(host->threads);
 	host->dma = dma;

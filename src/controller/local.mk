@@ -5,6 +5,7 @@ src_libcontroller_a_SOURCES = \
 	src/controller/generation-lock.c src/controller/generation-lock.h \
 	src/controller/host.c src/controller/host.h \
 	src/controller/io-thread.c src/controller/io-thread.h \
+	src/controller/late-writes.c src/controller/late-writes.h \
 	src/controller/mailbox.c src/controller/mailbox.h \
 	src/controller/message-mode.c src/controller/message-mode.h \
 	src/controller/namespace-spec.c src/controller/namespace-spec.h \

@@ -18,7 +18,8 @@
  * room) until all are acknowledged, which takes a round trip; then directly. The client's main thread
  * may be waiting for us meanwhile: nothing of ours waits, but what is put off for want of room.
  *
- * What landed directly since the migration's beginning is the overlay's (overlay.h). The write logs
+ * What landed directly since the migration's beginning is the overlay's (overlay.h), and what QEMU
+ * has executed when the guest stood already (late-writes.h). The write logs
  * that say so are always kept, for when the mode is entered it is too late to begin one.
  *
  * The mode outlives this process. A successor begins in it: its writes go the same way and so cannot
@@ -26,12 +27,21 @@
  */
 #define STATE_VERSION 1u
 
-/* The state in a page of its own, then a log for each worker. */
-#define LOGS_OFFSET 4096
+/* The state in a page of its own, then the late writes, then a log for each worker. */
+#define LATE_OFFSET 4096
+#define LOGS_OFFSET (LATE_OFFSET + ROUND_UP(sizeof(struct late_writes), 4096))
 
 size_t message_mode_memory_size(void)
 {
 	return ROUND_UP(LOGS_OFFSET + IO_THREADS_MAX * sizeof(struct nvme_write_log), 4096);
+}
+
+static void written(void *opaque, uint64_t iova, uint32_t len)
+{
+	struct message_mode *mode = opaque;
+
+	if (mode->state->enabled)
+		late_writes_add(mode->late, iova, len);
 }
 
 void message_mode_init(struct message_mode *mode, struct host *host, void *memory)
@@ -42,6 +52,7 @@ void message_mode_init(struct message_mode *mode, struct host *host, void *memor
 	*mode = (struct message_mode){
 		.host = host,
 		.state = state,
+		.late = (void *)((char *)memory + LATE_OFFSET),
 		.logs = (void *)((char *)memory + LOGS_OFFSET),
 	};
 	if (state->version != STATE_VERSION)
@@ -49,6 +60,8 @@ void message_mode_init(struct message_mode *mode, struct host *host, void *memor
 	for (i = 0; i < host->nvme.workers; i++)
 		nvme_write_log_init(&mode->logs[i]);
 	host->nvme.write_logs = mode->logs;
+	host->written = written;
+	host->written_opaque = mode;
 	if (state->enabled)
 		host_set_writes(host, HOST_WRITES_BY_MESSAGE);
 }
@@ -79,6 +92,8 @@ static void end_leaving(struct message_mode *mode, bool still_on)
 void message_mode_enter(struct message_mode *mode, uint64_t since)
 {
 	/* In this order: a successor that finds it on must find the right time. */
+	if (!mode->state->enabled)
+		late_writes_reset(mode->late);
 	mode->state->since = since;
 	STORE_RELEASE(mode->state->enabled, 1);
 	host_pause(mode->host);

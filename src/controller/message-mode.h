@@ -3,6 +3,7 @@
 #define CONTROLLER_MESSAGE_MODE_H
 
 #include "controller/host.h"
+#include "controller/late-writes.h"
 #include "nvme/write-log.h"
 
 /*
@@ -23,8 +24,9 @@ struct message_mode {
 	struct host *host;
 	struct message_mode_state *state;
 	struct nvme_write_log *logs; /* IO_THREADS_MAX */
-	unsigned draining;	     /* workers whose posted writes are not executed */
-	unsigned round;		     /* of leaving: an answer to an earlier one counts no more */
+	struct late_writes *late;
+	unsigned draining; /* workers whose posted writes are not executed */
+	unsigned round;	   /* of leaving: an answer to an earlier one counts no more */
 	void (*left)(void *opaque, bool still_on);
 	void *opaque;
 };

@@ -16,12 +16,17 @@
  * version. Which pages these are is in the write logs (nvme/write-log.h), whose times are compared
  * with that of the migration's beginning; pages that only hold queues of ours are taken always.
  *
+ * And what QEMU executed after it had looked at its dirty log for the last time (late-writes.h).
+ *
  * The content is read when the guest stands and nothing is in flight: it is final then, so a page
  * that was in no danger does no harm either. On the other side it is written before the guest
  * runs, when all memory has arrived.
  *
  * Pages that are not in the DMA map any more are left out: they are not the guest's memory now.
  */
+
+/* Of late writes: what may be posted and not executed at a time. More may come, and may be too much. */
+#define LATE_BYTES (4 * MiB)
 
 struct page_range {
 	uint64_t iova, len;
@@ -91,7 +96,7 @@ static int collect_logs(struct page_list *list, const struct message_mode *mode)
 }
 
 static int collect(struct page_list *list, const struct message_mode *mode,
-		   const struct nvme_controller *ctrl, struct error **errp)
+		   const struct nvme_controller *ctrl, uint64_t stopped, struct error **errp)
 {
 	int ret = collect_logs(list, mode);
 
@@ -99,6 +104,12 @@ static int collect(struct page_list *list, const struct message_mode *mode,
 		return error_set(errp, ENODATA,
 				 _("it is not known any more which memory the disks wrote when the "
 				   "migration began"));
+	if (!ret)
+		ret = late_writes_since(mode->late, stopped, page_list_add, list);
+	if (ret == -ENODATA)
+		return error_set(errp, ENODATA,
+				 _("it is not known which memory the disks wrote when the guest "
+				   "stood already; try again"));
 	if (!ret)
 		ret = nvme_controller_each_page_of_ours(ctrl, page_list_add, list);
 	if (ret < 0)
@@ -210,7 +221,8 @@ static int write_overlay(struct writer *writer, struct vfio_user_dma *dma,
 }
 
 int overlay_export(const struct message_mode *mode, const struct nvme_controller *ctrl, int fd,
-		   uint64_t limit, uint32_t *ret_ranges, uint64_t *ret_bytes, struct error **errp)
+		   uint64_t stopped, uint64_t limit, uint32_t *ret_ranges, uint64_t *ret_bytes,
+		   struct error **errp)
 {
 	struct writer writer = { .fd = fd, .limit = limit ? limit : OVERLAY_MAX };
 	struct page_list list = {};
@@ -220,7 +232,7 @@ int overlay_export(const struct message_mode *mode, const struct nvme_controller
 		return error_set(errp, EINVAL, _("message mode is off"));
 	if (nvme_controller_direct_reads(ctrl))
 		return error_set(errp, EBUSY, _("reads are still in flight"));
-	ret = collect(&list, mode, ctrl, errp);
+	ret = collect(&list, mode, ctrl, stopped, errp);
 	if (ret == 0)
 		ret = write_overlay(&writer, mode->host->dma, &list, errp);
 	free(list.ranges);
@@ -239,7 +251,7 @@ uint64_t overlay_bound(const struct message_mode *mode, const struct nvme_contro
 	host_pause(mode->host);
 	if (!nvme_controller_direct_reads(ctrl) && collect_logs(&list, mode) == 0) {
 		page_list_merge(&list);
-		pages = (total(&list) + nvme_controller_most_bytes_of_ours(ctrl)) /
+		pages = (total(&list) + nvme_controller_most_bytes_of_ours(ctrl) + LATE_BYTES) /
 			NVME_WRITE_LOG_PAGE;
 	}
 	host_resume(mode->host);

@@ -33,6 +33,7 @@ struct overlay_range {
 /**
  * overlay_export() - what was written since message_mode_enter()'s time
  * @fd: an empty file
+ * @stopped: when the guest stood, CLOCK_MONOTONIC in microseconds, rather too early; 0: it is not known
  * @limit: bytes that it may have, 0: OVERLAY_MAX
  *
  * The guest stands, and nothing is in flight: then the content is final.
@@ -40,7 +41,8 @@ struct overlay_range {
  * Return: 0 with the number of ranges and bytes, or -errno with a sentence.
  */
 int overlay_export(const struct message_mode *mode, const struct nvme_controller *ctrl, int fd,
-		   uint64_t limit, uint32_t *ret_ranges, uint64_t *ret_bytes, struct error **errp);
+		   uint64_t stopped, uint64_t limit, uint32_t *ret_ranges, uint64_t *ret_bytes,
+		   struct error **errp);
 
 /**
  * overlay_bound() - how much overlay_export() will write at most, whatever queues the guest makes

@@ -196,8 +196,8 @@ void request_overlay_export(struct requests *requests, struct control_request *r
 
 	if (!device)
 		return;
-	if (device_export_overlay(device, fds[0], json_u64_or(arguments, "limit", 0), &ranges,
-				  &bytes, &err) < 0) {
+	if (device_export_overlay(device, fds[0], json_u64_or(arguments, "stopped", 0),
+				  json_u64_or(arguments, "limit", 0), &ranges, &bytes, &err) < 0) {
 		control_request_fail(request, err);
 		return;
 	}

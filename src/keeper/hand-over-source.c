@@ -380,6 +380,7 @@ static void export_overlay(struct hand_over_job *job, const struct device *devic
 	}
 	job->overlays[device->config.index] = fd;
 	arguments = hand_over_index(device);
+	json_add_u64(arguments, "stopped", migration_stopped(job->hand_over->keeper->migration));
 	json_add_u64(arguments, "limit",
 		     blob_capacity(vmstate_listed(job->hand_over->keeper->vmstate)));
 	hand_over_call_with(job->hand_over, "overlay-export", arguments, &fd, 1, on_overlay, part);

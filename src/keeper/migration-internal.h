@@ -33,6 +33,7 @@ struct migration {
 	bool asked; /* QEMU, and it migrates as it may */
 	struct monitor_time setup;
 	uint64_t since;
+	uint64_t stopped;      /* 0: the guest runs, or it is not known */
 	struct error *problem; /* why Id will fail */
 
 	struct monitor_time permit;

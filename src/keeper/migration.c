@@ -388,6 +388,11 @@ void migration_event(struct migration *migration, const char *name, struct json_
 	const char *status = json_string_or(data, "status", "");
 	bool is_status = string_equal(name, "MIGRATION");
 
+	/* Whenever: a guest may stand long before it is migrated. */
+	if (string_equal(name, "STOP"))
+		migration->stopped = monotonic_of(when);
+	else if (string_equal(name, "RESUME"))
+		migration->stopped = 0;
 	if (migration->state == MIGRATION_INCOMING &&
 	    migration_incoming_event(migration, name, is_status ? status : NULL))
 		return;
@@ -559,6 +564,11 @@ bool migration_awaits_state(const struct migration *migration)
 bool migration_is_under_way(const struct migration *migration)
 {
 	return migration->state != MIGRATION_NONE;
+}
+
+uint64_t migration_stopped(const struct migration *migration)
+{
+	return migration->stopped;
 }
 
 bool migration_keeps_state(const struct migration *migration)

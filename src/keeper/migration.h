@@ -98,6 +98,10 @@ bool migration_awaits_state(const struct migration *migration);
 /** migration_is_under_way() - one is, so what the guest has must not change */
 bool migration_is_under_way(const struct migration *migration);
 
+/** migration_stopped() - when the guest stood, CLOCK_MONOTONIC in microseconds, a little too early; 0: it
+ * runs, or it is not known */
+uint64_t migration_stopped(const struct migration *migration);
+
 /** migration_keeps_state() - is the disks' state given away, or about to be, or still to come? Else
  * a size that changes now goes along */
 bool migration_keeps_state(const struct migration *migration);

@@ -62,6 +62,8 @@ struct vfio_user_dma_messages {
 	bool starved; /* atomic: somebody waits for room */
 	void (*room)(void *opaque);
 	void *room_opaque;
+	void (*written)(void *opaque, uint64_t iova, uint32_t len);
+	void *written_opaque;
 	uint64_t posted[VFIO_USER_DMA_STREAMS], acknowledged[VFIO_USER_DMA_STREAMS];
 	struct vfio_user_dma_slot slots[VFIO_USER_DMA_SLOTS];
 	struct vfio_user_dma_waiting *waiting;

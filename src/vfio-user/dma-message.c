@@ -124,6 +124,14 @@ static void tell_room(struct vfio_user_dma_messages *messages, bool came)
 		messages->room(messages->room_opaque);
 }
 
+void vfio_user_dma_set_written_hook(struct vfio_user_dma *dma,
+				    void (*written)(void *opaque, uint64_t iova, uint32_t len),
+				    void *opaque)
+{
+	dma->messages.written = written;
+	dma->messages.written_opaque = opaque;
+}
+
 /* The connection is over: reads that wait end with -ENOTCONN, writes are dropped. Any thread. */
 static void close_dma(struct vfio_user_dma *dma)
 {
@@ -435,6 +443,8 @@ int vfio_user_dma_reply(struct vfio_user_dma *dma, const struct vfio_user_messag
 		pthread_mutex_unlock(&messages->lock);
 		return 0;
 	}
+	if (messages->written)
+		messages->written(messages->written_opaque, slot->addr, slot->count);
 	stream = slot->stream;
 	slot->used = false;
 	WRITE_ONCE(messages->writing, messages->writing - slot->count);

@@ -81,6 +81,12 @@ bool vfio_user_dma_write_room(struct vfio_user_dma *dma);
 void vfio_user_dma_set_room_hook(struct vfio_user_dma *dma, void (*room)(void *opaque),
 				 void *opaque);
 
+/** vfio_user_dma_set_written_hook() - @written: a write of ours was executed, before anybody else is
+ * told; control thread */
+void vfio_user_dma_set_written_hook(struct vfio_user_dma *dma,
+				    void (*written)(void *opaque, uint64_t iova, uint32_t len),
+				    void *opaque);
+
 /** vfio_user_dma_writes_pending() - are writes that @stream has posted not acknowledged? On its
  * thread. */
 bool vfio_user_dma_writes_pending(const struct vfio_user_dma *dma, unsigned stream);
