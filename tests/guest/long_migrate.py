@@ -145,7 +145,44 @@ def read_before_it_is_copied(host):
     return end(side, target, want)
 
 
-MESSAGE_MODE, OVERLAY = 'controller-message-mode-resolves', 'overlay-without-the-log'
+ARMED = '/root/armed'
+
+
+def arm(host, on):
+    """In place: QEMU has it mapped."""
+    fd = os.open(host.path(ARMED), os.O_CREAT | os.O_WRONLY)
+    os.write(fd, bytes([on]))
+    os.close(fd)
+
+
+def read_when_the_guest_stands(host):
+    """The same for reads in message mode that QEMU executes when it has looked at its dirty log for the last time."""
+    arm(host, False)
+    subprocess.run(['gcc', '-O2', '-Wall', '-shared', '-fPIC', f'-DARMED="{ARMED}"', '-o', host.path('/root/late_run.so'),
+                    Path(__file__).parent / 'late_run.c'], check=True)
+    host.path('/etc/ld.so.preload').write_text('/root/late_run.so\n')
+    want, faults, side, target = begin(host)
+    side.guest.check('(while [ ! -e /tmp/still ]; do dd if=/dev/zero of=/tmp/changes bs=1M count=12 conv=notrunc; done > /dev/null 2>&1) &')
+    side.qmp('migrate-set-parameters', **{'max-bandwidth': 16 << 20, 'downtime-limit': 1})
+    side.qmp('migrate', uri=URI)
+    wait(lambda: passes(side) > 1, 'the second pass')
+    faults.read.hang()
+    side.guest.check(READERS)
+    wait(lambda: faults.read.held >= 16, 'reads that hang')
+    now = passes(side)
+    wait(lambda: passes(side) > now + 2, 'two passes more')
+    arm(host, True)
+    side.qmp('migrate-set-parameters', **{'max-bandwidth': 1 << 30, 'downtime-limit': 300})
+    wait(lambda: any(event['event'] == 'STOP' for event in side.qmp.events), 'the switch-over')
+    faults.clear()
+    wait(lambda: side.status() in ('completed', 'failed'), 'the end of the migration')
+    arm(host, False)
+    arrived(target)
+    target.guest.check('touch /tmp/still')
+    return end(side, target, want)
+
+
+MESSAGE_MODE, OVERLAY, LATE = 'controller-message-mode-resolves', 'overlay-without-the-log', 'overlay-without-late-writes'
 
 
 @pytest.mark.parametrize('scene, off, right', [
@@ -154,9 +191,11 @@ MESSAGE_MODE, OVERLAY = 'controller-message-mode-resolves', 'overlay-without-the
     (read_while_it_is_copied, (OVERLAY,), True),
     # Without message mode alone the overlay has all of it, or it is too much for it and refused.
     (read_while_it_is_copied, (OVERLAY, MESSAGE_MODE), False),
-], ids=['overlay', 'overlay-off', 'message-mode', 'message-mode-off'])
+    (read_when_the_guest_stands, (), True),
+    (read_when_the_guest_stands, (LATE,), False),
+], ids=['overlay', 'overlay-off', 'message-mode', 'message-mode-off', 'late-writes', 'late-writes-off'])
 def test_memory(host_with, scene, off, right):
-    """Message mode or the overlay, and nothing else, make the guest's memory right."""
+    """Message mode, the overlay or the late writes in it, and nothing else, make the guest's memory right."""
     assert scene(host_with(off)) == right
 
 
