@@ -16,8 +16,8 @@
  *
  * A request is embedded in its owner's object; the block layer allocates nothing per request.
  * done() is called on the ring's thread, exactly once, from block_ring_reap() or, for backends that
- * need no wait (memory, null) and for errors found at once, from inside block_submit() itself: the
- * caller must be ready for that.
+ * need no wait (memory, null) and for errors found at once, from inside block_submit() itself, of
+ * this request or of one before: the caller must be ready for that.
  *
  * Short reads and writes are continued here, so result is all or nothing. A read beyond a short
  * image's end is zeroes. Results are 0 or -errno, and the errno keeps its meaning to the end:
@@ -137,7 +137,7 @@ void block_close(struct block *block);
 void block_submit(struct block *block, struct block_ring *ring, struct block_request *request);
 
 /**
- * block_prefetch() - a read or write of these bytes is about to be submitted; a hint
+ * block_prefetch() - a read of these bytes is about to be submitted; a hint
  *
  * To be called about one request ahead. Has no effect that could be seen, and takes any numbers.
  */

@@ -12,6 +12,7 @@ src_libblock_a_SOURCES = \
 	src/block/open.c src/block/open.h \
 	src/block/ring.c src/block/ring.h \
 	src/block/ring-threads.c \
-	src/block/ring-uring.c
+	src/block/ring-uring.c \
+	src/block/stream.c src/block/stream.h
 src_libblock_a_CPPFLAGS = $(AM_CPPFLAGS) $(URING_CFLAGS)
 BLOCK_LIBS = src/libblock.a $(BASE_LIBS) $(URING_LIBS)

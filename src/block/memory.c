@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 
 #include "base/i18n.h"
+#include "block/ring.h"
+#include "block/stream.h"
 
 #define CACHE_LINE     64u
 #define PREFETCH_BYTES UINT64_C(4096)
@@ -32,7 +34,7 @@ static void memory_write(const struct memory *memory, const struct block_request
 	unsigned i;
 
 	for (i = 0; i < request->iovcnt; i++) {
-		memcpy(to, request->iov[i].iov_base, request->iov[i].iov_len);
+		block_stream_copy(to, request->iov[i].iov_base, request->iov[i].iov_len);
 		to += request->iov[i].iov_len;
 	}
 }
@@ -53,7 +55,7 @@ static void memory_punch(const struct memory *memory, uint64_t offset, uint64_t 
 }
 
 /*
- * Into the second level of the cache: the first does not keep it while another page is copied, and
+ * For reads. Into the second level of the cache: the first does not keep it while another page is copied, and
  * has too few misses open at a time. What follows the beginning of a large block the processor
  * fetches by itself.
  */
@@ -77,7 +79,8 @@ static void memory_submit(struct block *block, struct block_ring *ring,
 		break;
 	case BLOCK_WRITE:
 		memory_write(memory, request);
-		break;
+		block_ring_streamed(ring, request);
+		return;
 	case BLOCK_WRITE_ZEROES:
 		if (request->flags & BLOCK_NO_HOLE)
 			memset(memory->bytes + request->offset, 0, request->bytes);

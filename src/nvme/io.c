@@ -219,7 +219,7 @@ void nvme_io_prefetch(struct nvme_controller *ctrl, const struct nvme_command *c
 	uint64_t blocks = (command->cdw12 & 0xffff) + 1;
 	const struct nvme_namespace *ns;
 
-	if (command->opcode != NVME_IO_READ && command->opcode != NVME_IO_WRITE)
+	if (command->opcode != NVME_IO_READ)
 		return;
 	ns = nvme_namespace_find(ctrl, command->nsid);
 	if (ns && nvme_io_contains(ns, lba, blocks))

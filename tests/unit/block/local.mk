@@ -7,6 +7,7 @@ BLOCK_TEST_IMAGE = tests/unit/block/image.c tests/unit/block/image.h
 
 tests_unit_block_test_memory_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_block_test_memory_LDADD = $(BLOCK_LIBS) $(CMOCKA_LIBS)
+tests_unit_block_test_memory_LDFLAGS = -Wl,--wrap=block_stream_fence
 tests_unit_block_test_file_SOURCES = tests/unit/block/test-file.c $(BLOCK_TEST_IMAGE)
 tests_unit_block_test_file_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_block_test_file_LDADD = $(BLOCK_LIBS) $(CMOCKA_LIBS)

@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "block/block.h"
 #include "tests/unit/test.h"
 
+static struct block_ring *ring;
 static int last_result;
 static unsigned done_count;
 
@@ -19,8 +21,10 @@ static int run(struct block *block, struct block_request request)
 	unsigned before = done_count;
 
 	request.done = done;
-	block_submit(block, NULL, &request);
+	block_submit(block, ring, &request);
+	block_ring_reap(ring);
 	assert_int_equal(done_count, before + 1);
+	assert_int_equal(block_ring_in_flight(ring), 0);
 	return last_result;
 }
 
@@ -106,6 +110,110 @@ static void gathers_and_scatters(void **state)
 		0);
 	assert_string_equal(a, "567");
 	assert_string_equal(b, "8901234");
+	block_close(block);
+}
+
+/* Beginnings and ends inside a line of the cache, of the disk and of the guest's memory. */
+static void writes_exactly_the_range(void **state)
+{
+	static uint8_t pattern[1024], before[1024], want[1024], got[1024];
+	struct block *block = block_open_memory(sizeof(got), NULL);
+	size_t offset, bytes, i;
+
+	for (i = 0; i < sizeof(pattern); i++) {
+		pattern[i] = i * 7 + i / 256;
+		before[i] = ~i;
+	}
+	for (offset = 0; offset < 130; offset++) {
+		for (bytes = 1; bytes < 330; bytes += bytes < 140 ? 1 : 27) {
+			const uint8_t *from = pattern + offset * 5 % 67;
+
+			assert_int_equal(transfer(block, BLOCK_WRITE, 0, before, sizeof(before)),
+					 0);
+			assert_int_equal(transfer(block, BLOCK_WRITE, offset, (void *)from, bytes),
+					 0);
+			memcpy(want, before, sizeof(want));
+			memcpy(want + offset, from, bytes);
+			assert_int_equal(transfer(block, BLOCK_READ, 0, got, sizeof(got)), 0);
+			assert_memory_equal(got, want, sizeof(got));
+		}
+	}
+	block_close(block);
+}
+
+static unsigned fences;
+
+void __real_block_stream_fence(void);
+void __wrap_block_stream_fence(void);
+
+void __wrap_block_stream_fence(void)
+{
+	fences++;
+	__real_block_stream_fence();
+}
+
+struct streamed {
+	struct block_request request;
+	struct iovec iov;
+	uint8_t data[4096];
+	unsigned fences;
+};
+
+/* Whoever is told may tell others, which then must see it. */
+static void fenced(struct block_request *request, int result)
+{
+	struct streamed *streamed = container_of(request, struct streamed, request);
+
+	assert_int_equal(result, 0);
+	assert_true(fences > streamed->fences);
+	done_count++;
+}
+
+static void submit_streamed(struct block *block, struct streamed *streamed, unsigned number)
+{
+	memset(streamed->data, number + 1, sizeof(streamed->data));
+	streamed->fences = fences;
+	streamed->iov = (struct iovec){ streamed->data, sizeof(streamed->data) };
+	streamed->request = (struct block_request){ .op = BLOCK_WRITE,
+						    .offset = number * sizeof(streamed->data),
+						    .bytes = sizeof(streamed->data),
+						    .iov = &streamed->iov,
+						    .iovcnt = 1,
+						    .done = fenced };
+	block_submit(block, ring, &streamed->request);
+}
+
+static void a_write_is_done_when_others_see_it(void **state)
+{
+	static struct streamed streamed[11];
+	struct block *block = block_open_memory(1 * MiB, NULL);
+	unsigned before = done_count, i;
+	uint64_t start;
+	uint8_t got;
+
+	fences = 0;
+	for (i = 0; i < ARRAY_SIZE(streamed); i++) {
+		submit_streamed(block, &streamed[i], i);
+		/* Few wait for it, and none is forgotten. */
+		assert_true(done_count - before + 4 > i + 1);
+		assert_int_equal(done_count - before + block_ring_in_flight(ring), i + 1);
+	}
+	assert_true(block_ring_in_flight(ring));
+	block_ring_mark(ring);
+	assert_true(block_ring_marked(ring));
+	/* Does not sleep while there are any. */
+	start = clock_ns(CLOCK_MONOTONIC);
+	block_ring_wait(ring, 5000000000);
+	assert_in_range(clock_ns(CLOCK_MONOTONIC) - start, 0, 4999999999);
+	assert_true(block_ring_reap(ring));
+	assert_int_equal(block_ring_marked(ring), 0);
+	assert_int_equal(done_count - before, ARRAY_SIZE(streamed));
+	assert_true(fences < ARRAY_SIZE(streamed));
+	for (i = 0; i < ARRAY_SIZE(streamed); i++) {
+		assert_int_equal(
+			transfer(block, BLOCK_READ, i * sizeof(streamed->data) + 4095, &got, 1), 0);
+		assert_int_equal(got, i + 1);
+	}
 	block_close(block);
 }
 
@@ -211,6 +319,8 @@ int main(void)
 		cmocka_unit_test(starts_as_zeroes_and_keeps_what_is_written),
 		cmocka_unit_test(a_hint_takes_any_numbers),
 		cmocka_unit_test(gathers_and_scatters),
+		cmocka_unit_test(writes_exactly_the_range),
+		cmocka_unit_test(a_write_is_done_when_others_see_it),
 		cmocka_unit_test(zeroes_exactly_the_range),
 		cmocka_unit_test(refuses_what_is_not_inside),
 		cmocka_unit_test(says_what_it_is),
@@ -218,5 +328,10 @@ int main(void)
 		cmocka_unit_test(null_answers_at_once),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed;
+
+	ring = block_ring_new(BLOCK_RING_AUTO, 16, NULL);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	block_ring_free(ring);
+	return failed;
 }
