@@ -94,6 +94,8 @@ static const struct control_command commands[] = {
 	{ "add-namespace", CONTROL_CONTROLLER, 5,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_OBJECT("namespace")) },
 	{ "retry", CONTROL_CONTROLLER, 0, ARGUMENTS(BOOLEAN("give_up")) },
+	{ "guest-ran", CONTROL_CONTROLLER, 0,
+	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_NUMBER("ms")) },
 	{ "message-mode", CONTROL_CONTROLLER, 0,
 	  ARGUMENTS(REQUIRED_BOOLEAN("enabled"), NUMBER("since")) },
 	{ "judge-state", CONTROL_CONTROLLER, 1, ARGUMENTS(REQUIRED_NUMBER("queues")) },

@@ -337,6 +337,21 @@ static void io_error(struct host *host, uint32_t nsid, enum block_op op, int err
 	device->events.io_error(device->events.opaque, device, nsid, op, error);
 }
 
+void device_guest_ran(struct device *device, uint64_t ms)
+{
+	nvme_controller_guest_ran(device->ctrl, ms);
+}
+
+static void silent(struct host *host)
+{
+	struct device *device = container_of(host, struct device, host);
+
+	if (device->events.silent)
+		device->events.silent(device->events.opaque, device);
+	else
+		device_guest_ran(device, UINT64_MAX);
+}
+
 struct nvme_controller *device_controller(const struct device *device)
 {
 	return device->ctrl;
@@ -514,6 +529,7 @@ struct device *device_new(sd_event *event, struct io_threads *threads,
 	device->gone_call.run = client_gone;
 	host_init(&device->host, threads);
 	device->host.io_error = io_error;
+	device->host.silent = silent;
 	device->doorbells.fd = -1;
 	if (page >= 0 && map_doorbells(device, steal_fd(&page), errp) < 0)
 		goto no_doorbells;

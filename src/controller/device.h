@@ -29,6 +29,9 @@ struct device_events {
 	 * namespace has an error policy that asks for it. */
 	void (*io_error)(void *opaque, struct device *device, uint32_t nsid, enum block_op op,
 			 int error);
+	/* The guest has said nothing for its Keep Alive Timeout: device_guest_ran() answers. NULL:
+	 * nobody knows when it is stopped, and it is taken to run. */
+	void (*silent)(void *opaque, struct device *device);
 	void *opaque;
 };
 
@@ -57,6 +60,9 @@ bool device_draining(const struct device *device);
 
 /** device_retry() - execute again what is held after an error, or @give_up: fail it */
 void device_retry(struct device *device, bool give_up);
+
+/** device_guest_ran() - see nvme_controller_guest_ran() */
+void device_guest_ran(struct device *device, uint64_t ms);
 
 /** device_controller() - the controller model of a device that is ready */
 struct nvme_controller *device_controller(const struct device *device);

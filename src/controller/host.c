@@ -162,6 +162,13 @@ static void host_io_error(struct nvme_host *nvme, uint32_t nsid, enum block_op o
 	host->io_error(host, nsid, op, error);
 }
 
+static void host_silent(struct nvme_host *nvme)
+{
+	struct host *host = to_host(nvme);
+
+	host->silent(host);
+}
+
 static const struct nvme_host_ops host_ops = {
 	.resolve = host_resolve,
 	.contains = host_contains,
@@ -179,6 +186,7 @@ static const struct nvme_host_ops host_ops = {
 	.kick = host_kick,
 	.cancel_reads = host_cancel_reads,
 	.io_error = host_io_error,
+	.silent = host_silent,
 };
 
 void host_init(struct host *host, struct io_threads *threads)

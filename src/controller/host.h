@@ -25,6 +25,8 @@ struct host {
 	unsigned dma_generation; /* of @dma, when nvme.map_generation moved last */
 	/* Whoever pauses the guest; see nvme_host_io_error(). */
 	void (*io_error)(struct host *host, uint32_t nsid, enum block_op op, int error);
+	/* Whoever knows whether the guest runs; see nvme_host_silent(). */
+	void (*silent)(struct host *host);
 	/* Who wants to know of message writes that the client has executed; control thread. */
 	void (*written)(void *opaque, uint64_t iova, uint32_t len);
 	void *written_opaque;

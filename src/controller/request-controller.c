@@ -76,33 +76,36 @@ static void device_ready(void *opaque, struct device *device, struct error *err)
 	}
 }
 
-static void device_disconnected(void *opaque, struct device *device)
+/* @data: taken over, the index is added */
+static void tell(struct entry *entry, const char *event, struct json_object *data)
 {
-	struct entry *entry = opaque;
-	struct json_object *data = json_object_new_object();
-
 	json_add_u64(data, "index", entry->index);
 	if (entry->requests->connection)
-		control_connection_event(entry->requests->connection, "closed", data);
+		control_connection_event(entry->requests->connection, event, data);
 	else
 		json_object_put(data);
+}
+
+static void device_disconnected(void *opaque, struct device *device)
+{
+	tell(opaque, "closed", json_object_new_object());
+}
+
+static void device_silent(void *opaque, struct device *device)
+{
+	tell(opaque, "silent", json_object_new_object());
 }
 
 static void device_io_error(void *opaque, struct device *device, uint32_t nsid, enum block_op op,
 			    int error)
 {
 	static const char *const names[] = { "read", "write", "flush", "write-zeroes", "discard" };
-	struct entry *entry = opaque;
 	struct json_object *data = json_object_new_object();
 
-	json_add_u64(data, "index", entry->index);
 	json_add_u64(data, "nsid", nsid);
 	json_add_string(data, "operation", names[op]);
 	json_add_u64(data, "code", error);
-	if (entry->requests->connection)
-		control_connection_event(entry->requests->connection, "io-error", data);
-	else
-		json_object_put(data);
+	tell(opaque, "io-error", data);
 }
 
 static int parse_controller(struct json_object *arguments, struct nvme_controller_config *ret,
@@ -143,7 +146,8 @@ void request_add_controller(struct requests *requests, struct control_request *r
 	struct device_config config = { .index = json_u64_or(arguments, "index", 0) };
 	struct device_events events = { .ready = device_ready,
 					.disconnected = device_disconnected,
-					.io_error = device_io_error };
+					.io_error = device_io_error,
+					.silent = device_silent };
 	struct error *err = NULL;
 	struct entry *entry;
 

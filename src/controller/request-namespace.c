@@ -105,6 +105,17 @@ void request_retry(struct requests *requests, struct control_request *request,
 	control_request_reply(request, NULL);
 }
 
+void request_guest_ran(struct requests *requests, struct control_request *request,
+		       struct json_object *arguments, int *fds, size_t fd_count)
+{
+	struct entry *entry = requests_find_ready(requests, request, arguments);
+
+	if (!entry)
+		return;
+	device_guest_ran(entry->device, json_u64_or(arguments, "ms", 0));
+	control_request_reply(request, NULL);
+}
+
 static struct json_object *describe_threads(const struct io_threads *threads)
 {
 	struct json_object *list = json_object_new_array();

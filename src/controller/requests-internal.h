@@ -57,6 +57,7 @@ request_fn request_remove_namespace;
 request_fn request_resize_namespace;
 request_fn request_set_iotune;
 request_fn request_retry;
+request_fn request_guest_ran;
 request_fn request_counters;
 
 /* request-hand-over.c */

@@ -104,6 +104,7 @@ static const struct {
 	{ "resize-namespace", request_resize_namespace },
 	{ "set-iotune", request_set_iotune },
 	{ "retry", request_retry },
+	{ "guest-ran", request_guest_ran },
 	{ "message-mode", request_message_mode },
 	{ "judge-state", request_judge_state },
 	{ "freeze", request_freeze },

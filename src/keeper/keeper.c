@@ -9,6 +9,7 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "keeper/io-errors.h"
+#include "keeper/keep-alive.h"
 
 /*
  * Theory of operation
@@ -189,6 +190,8 @@ static void on_controller_event(void *opaque, const char *event, struct json_obj
 		on_closed(device);
 	else if (device && string_equal(event, "io-error"))
 		io_errors_handle(keeper, device, data);
+	else if (device && string_equal(event, "silent"))
+		keep_alive_handle(keeper, device);
 }
 
 static void on_controller_stopped(void *opaque)
@@ -230,8 +233,10 @@ static void on_monitor_event(void *opaque, const char *name, struct json_object 
 	struct keeper *keeper = opaque;
 
 	migration_event(keeper->migration, name, data, when);
-	if (string_equal(name, "RESUME"))
+	if (string_equal(name, "RESUME")) {
+		keep_alive_resumed(keeper);
 		io_errors_resumed(keeper);
+	}
 }
 
 static const struct monitor_ops monitor_ops = { on_monitor_connected, on_monitor_event };
@@ -310,6 +315,7 @@ static int init(struct keeper *keeper, sd_event *event, const struct keeper_conf
 	int r;
 
 	*keeper = (struct keeper){ .event = event, .config = *config, .ready_fd = -1 };
+	keep_alive_resumed(keeper);
 	keeper->hand_over = hand_over_new(keeper);
 	if (keeper->hand_over)
 		keeper->migration = migration_new(event, keeper->config.incoming, &hand_over_ops,

@@ -28,7 +28,8 @@ struct keeper {
 	struct migration *migration;
 	struct hand_over *hand_over;
 	struct requests *requests;
-	unsigned adopting; /* devices that the controller has not accepted yet */
+	int64_t running_since_ms; /* see keep-alive.c; CLOCK_MONOTONIC */
+	unsigned adopting;	  /* devices that the controller has not accepted yet */
 	sd_event_source *start_timer, *sigterm;
 	const char *program; /* our own file's path */
 	int lock_fd;	     /* of the runtime directory; carried along */

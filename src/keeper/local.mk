@@ -17,6 +17,7 @@ src_libkeeper_a_SOURCES = \
 	src/keeper/hand-over-source.c \
 	src/keeper/images.c src/keeper/images.h \
 	src/keeper/io-errors.c src/keeper/io-errors.h \
+	src/keeper/keep-alive.c src/keeper/keep-alive.h \
 	src/keeper/keeper.c src/keeper/keeper.h \
 	src/keeper/listener.c src/keeper/listener.h \
 	src/keeper/message-store.c src/keeper/message-store.h \

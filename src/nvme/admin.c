@@ -8,6 +8,7 @@
 #include "nvme/features.h"
 #include "nvme/format.h"
 #include "nvme/identify.h"
+#include "nvme/keep-alive.h"
 #include "nvme/log-pages.h"
 
 static const struct {
@@ -26,6 +27,7 @@ static const struct {
 	{ NVME_ADMIN_SET_FEATURE, NVME_SUPPORTED, nvme_features_set, nvme_features_judge },
 	{ NVME_ADMIN_GET_FEATURE, NVME_SUPPORTED, nvme_features_get },
 	{ NVME_ADMIN_ASYNC_EVENT, NVME_SUPPORTED, nvme_async_event_request },
+	{ NVME_ADMIN_KEEP_ALIVE, NVME_SUPPORTED, nvme_keep_alive },
 	{ NVME_ADMIN_DOORBELL_BUFFER, NVME_SUPPORTED, nvme_doorbell_config },
 	{ NVME_ADMIN_FORMAT, NVME_SUPPORTED | NVME_EFFECT_CONTENT | NVME_EFFECT_ALONE, nvme_format,
 	  nvme_format_judge },

@@ -5,6 +5,7 @@
 #include <uuid.h>
 
 #include "nvme/controller.h"
+#include "nvme/keep-alive.h"
 #include "nvme/namespace.h"
 #include "nvme/queue.h"
 #include "nvme/shutdown.h"
@@ -36,6 +37,7 @@ struct nvme_controller {
 	bool bus_master;
 	bool msix;
 	bool frozen;
+	bool failed;	  /* CSTS.CFS came while it was running */
 	uint64_t awaited; /* namespaces of a predecessor, see namespace.h */
 
 	struct nvme_peers peers; /* see subsystem.h */
@@ -56,6 +58,8 @@ struct nvme_controller {
 	uint64_t epoch;
 
 	uint64_t busy; /* see smart.c; atomic */
+
+	struct nvme_keep_alive keep_alive;
 
 	bool notices_due; /* see reservation-log.h; atomic */
 
@@ -91,7 +95,7 @@ static inline const uint8_t *nvme_config_subsystem(const struct nvme_controller_
 /** nvme_controller_rests() - workers fetch, execute and post nothing now */
 static inline bool nvme_controller_rests(const struct nvme_controller *ctrl)
 {
-	return READ_ONCE(ctrl->frozen) || READ_ONCE(ctrl->awaited);
+	return READ_ONCE(ctrl->frozen) || READ_ONCE(ctrl->awaited) || READ_ONCE(ctrl->failed);
 }
 
 /** nvme_controller_wake() - something that may have been waited for has come */

@@ -10,6 +10,7 @@
 #include "nvme/format.h"
 #include "nvme/fused.h"
 #include "nvme/interrupt.h"
+#include "nvme/keep-alive.h"
 #include "nvme/recovery.h"
 #include "nvme/reservation-log.h"
 #include "nvme/reservation.h"
@@ -136,6 +137,7 @@ static void adopt(struct nvme_controller *ctrl)
 		ctrl->drained = ctrl->inherited_stop = ctrl->stop_waits = true;
 	} else if (ready) {
 		ctrl->phase = NVME_RUNNING;
+		ctrl->failed = registers->csts & NVME_CSTS_CFS;
 		nvme_recovery_adopt(ctrl);
 	}
 	ctrl->start_due = ctrl->phase == NVME_STOPPED && start_is_due(ctrl);
@@ -165,6 +167,7 @@ struct nvme_controller *nvme_controller_new(const struct nvme_controller_config 
 	ctrl->frozen = config->frozen;
 	ctrl->start_call.run = start_on_worker;
 	ctrl->reset_call.run = reset_now;
+	nvme_keep_alive_init(ctrl);
 	for (unsigned id = 0; id < NVME_MAX_QUEUES; id++) {
 		ctrl->sqs[id].id = ctrl->cqs[id].id = id;
 		ctrl->sqs[id].state = &ctrl->state->sqs[id];
@@ -281,6 +284,8 @@ static void finish_stop(struct nvme_controller *ctrl)
 	nvme_reservation_host_changed(ctrl);
 	nvme_fused_forget(ctrl);
 	nvme_format_forget(ctrl);
+	nvme_keep_alive_begin(ctrl);
+	ctrl->failed = false;
 	ctrl->resetting = false;
 	ctrl->phase = NVME_STOPPED;
 	nvme_reservation_log_reset(ctrl);

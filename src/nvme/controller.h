@@ -182,6 +182,10 @@ int nvme_controller_set_limits(struct nvme_controller *ctrl, uint32_t nsid,
  * with the error */
 void nvme_controller_retry(struct nvme_controller *ctrl, bool give_up);
 
+/** nvme_controller_guest_ran() - the answer to nvme_host_silent(): for the last so many ms at least
+ * the guest has not been stopped; 0: it is, or nobody knows */
+void nvme_controller_guest_ran(struct nvme_controller *ctrl, uint64_t ms);
+
 /*
  * The PCI function's side; control thread.
  */

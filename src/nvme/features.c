@@ -5,6 +5,7 @@
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
 #include "nvme/identify.h"
+#include "nvme/keep-alive.h"
 #include "nvme/reservation-log.h"
 #include "nvme/reservation.h"
 #include "nvme/smart.h"
@@ -195,6 +196,10 @@ static nvme_status get(struct nvme_request *request, struct nvme_state_features 
 		cdw11 &= 0xffff;
 		request->result = cdw11 | (*vector_word(features, cdw11) >> (cdw11 % 64) & 1) << 16;
 		return 0;
+	case NVME_FEATURE_KEEP_ALIVE:
+		request->result =
+			features == &ctrl->state->features ? READ_ONCE(ctrl->state->keep_alive) : 0;
+		return 0;
 	case NVME_FEATURE_NOTIFICATION_MASK:
 	case NVME_FEATURE_PERSISTENCE:
 		return nvme_reservation_log_get_feature(request,
@@ -307,6 +312,8 @@ static nvme_status set(struct nvme_request *request)
 		if (nvme_smart_is_too_hot(features))
 			nvme_async_event_raise(request->worker->ctrl, NVME_EVENT_TEMPERATURE);
 		return 0;
+	case NVME_FEATURE_KEEP_ALIVE:
+		return nvme_keep_alive_set(request);
 	case NVME_FEATURE_NOTIFICATION_MASK:
 		return nvme_reservation_log_set_feature(request);
 	case NVME_FEATURE_PERSISTENCE:
@@ -348,9 +355,10 @@ void nvme_features_set(struct nvme_request *request)
 
 void nvme_features_effects(struct nvme_controller *ctrl, uint32_t *effects)
 {
-	static const uint8_t others[] = { NVME_FEATURE_TEMPERATURE,   NVME_FEATURE_QUEUES,
-					  NVME_FEATURE_VECTOR,	      NVME_FEATURE_TIMESTAMP,
-					  NVME_FEATURE_HOST_BEHAVIOR, NVME_FEATURE_HOST_ID };
+	static const uint8_t others[] = { NVME_FEATURE_TEMPERATURE, NVME_FEATURE_QUEUES,
+					  NVME_FEATURE_VECTOR,	    NVME_FEATURE_TIMESTAMP,
+					  NVME_FEATURE_KEEP_ALIVE,  NVME_FEATURE_HOST_BEHAVIOR,
+					  NVME_FEATURE_HOST_ID };
 	struct nvme_state_features unused;
 	uint32_t bits;
 

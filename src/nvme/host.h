@@ -73,6 +73,7 @@ struct nvme_host_ops {
 	void (*kick)(struct nvme_host *host, unsigned worker);
 	void (*cancel_reads)(struct nvme_host *host, bool cancel);
 	void (*io_error)(struct nvme_host *host, uint32_t nsid, enum block_op op, int error);
+	void (*silent)(struct nvme_host *host);
 };
 
 struct nvme_host {
@@ -232,6 +233,17 @@ static inline void nvme_host_io_error(struct nvme_host *host, uint32_t nsid, enu
 				      int error)
 {
 	host->ops->io_error(host, nsid, op, error);
+}
+
+/**
+ * nvme_host_silent() - the guest has said nothing for its Keep Alive Timeout: could it? Control
+ * thread
+ *
+ * nvme_controller_guest_ran() answers, perhaps from inside.
+ */
+static inline void nvme_host_silent(struct nvme_host *host)
+{
+	host->ops->silent(host);
 }
 
 #endif

@@ -58,7 +58,7 @@ static void identify_controller(struct nvme_controller *ctrl, struct nvme_identi
 	id->cntlid = ctrl->config.cntlid;
 	id->ver = NVME_VS_2_0;
 	id->oaes = NVME_OAES_NAMESPACE;
-	id->ctratt = NVME_CTRATT_HOST_ID;
+	id->ctratt = NVME_CTRATT_HOST_ID | NVME_CTRATT_TBKAS;
 	id->cntrltype = NVME_CNTRLTYPE_IO;
 	id->oacs = NVME_OACS_FORMAT;
 	if (nvme_doorbell_has_config(ctrl))
@@ -71,6 +71,7 @@ static void identify_controller(struct nvme_controller *ctrl, struct nvme_identi
 	id->elpe = NVME_ERROR_LOG_ENTRIES - 1;
 	id->wctemp = NVME_WARNING_TEMPERATURE;
 	id->cctemp = NVME_CRITICAL_TEMPERATURE;
+	id->kas = NVME_KEEP_ALIVE_UNITS;
 	id->sqes = NVME_SQE_SHIFT << 4 | NVME_SQE_SHIFT;
 	id->cqes = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;
 	id->nn = NVME_MAX_NAMESPACES;

@@ -19,6 +19,7 @@
 #define NVME_MDTS_SHIFT	       8  /* in pages */
 #define NVME_MAX_TRANSFER      (1u << 20)
 #define NVME_COPY_MAX_RANGES   64
+#define NVME_KEEP_ALIVE_UNITS  10 /* KAS: the timer counts so many times 100 ms */
 
 /* CAP.TO, in 500 ms. A reset waits for what the host's storage has in hand. */
 #define NVME_TIMEOUT 60

@@ -24,6 +24,7 @@ src_libnvme_a_SOURCES = \
 	src/nvme/interrupt.c src/nvme/interrupt.h \
 	src/nvme/io.c src/nvme/io.h \
 	src/nvme/journal.c src/nvme/journal.h \
+	src/nvme/keep-alive.c src/nvme/keep-alive.h \
 	src/nvme/limits.h \
 	src/nvme/log-pages.c src/nvme/log-pages.h \
 	src/nvme/namespace.c src/nvme/namespace.h \

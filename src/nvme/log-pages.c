@@ -51,9 +51,8 @@ nvme_status nvme_log_pages_add_error(const struct nvme_request *request, nvme_st
 	return NVME_MORE;
 }
 
-void nvme_log_pages_add_doorbell(struct nvme_controller *ctrl, bool there_is)
+static void add_without_command(struct nvme_controller *ctrl, nvme_status status)
 {
-	nvme_status status = there_is ? NVME_INVALID_FIELD : NVME_INVALID_QUEUE_ID;
 	const struct nvme_error_entry entry = {
 		.sqid = NVME_ERROR_NO_COMMAND,
 		.cid = NVME_ERROR_NO_COMMAND,
@@ -62,6 +61,16 @@ void nvme_log_pages_add_doorbell(struct nvme_controller *ctrl, bool there_is)
 	};
 
 	add_entry(ctrl->state, &entry);
+}
+
+void nvme_log_pages_add_timeout(struct nvme_controller *ctrl)
+{
+	add_without_command(ctrl, NVME_KEEP_ALIVE_EXPIRED);
+}
+
+void nvme_log_pages_add_doorbell(struct nvme_controller *ctrl, bool there_is)
+{
+	add_without_command(ctrl, there_is ? NVME_INVALID_FIELD : NVME_INVALID_QUEUE_ID);
 }
 
 static bool copy_error(uint64_t *slot, uint64_t number, struct nvme_error_entry *ret)

@@ -15,6 +15,9 @@ void nvme_log_pages_get(struct nvme_request *request);
  */
 nvme_status nvme_log_pages_add_error(const struct nvme_request *request, nvme_status status);
 
+/** nvme_log_pages_add_timeout() - one of an expired Keep Alive Timeout; any thread */
+void nvme_log_pages_add_timeout(struct nvme_controller *ctrl);
+
 /** nvme_log_pages_add_doorbell() - one of a wrong doorbell; any thread. @there_is: its queue, and the value is
  * wrong */
 void nvme_log_pages_add_doorbell(struct nvme_controller *ctrl, bool there_is);

@@ -72,6 +72,7 @@
 #define NVME_ADMIN_SET_FEATURE	   0x09
 #define NVME_ADMIN_GET_FEATURE	   0x0a
 #define NVME_ADMIN_ASYNC_EVENT	   0x0c
+#define NVME_ADMIN_KEEP_ALIVE	   0x18
 #define NVME_ADMIN_DOORBELL_BUFFER 0x7c
 #define NVME_ADMIN_FORMAT	   0x80
 
@@ -116,6 +117,8 @@ enum {
 	NVME_SGL_TYPE_INVALID = 0x011,
 	NVME_PRP_OFFSET_INVALID = 0x013,
 	NVME_HOST_ID_INCONSISTENT = 0x018,
+	NVME_KEEP_ALIVE_EXPIRED = 0x019, /* of the error log alone */
+	NVME_KEEP_ALIVE_INVALID = 0x01a,
 	NVME_WRITE_PROTECTED = 0x020,
 	NVME_LBA_OUT_OF_RANGE = 0x080,
 	NVME_CAPACITY_EXCEEDED = 0x081,
@@ -254,6 +257,7 @@ enum {
 	NVME_FEATURE_WRITE_ATOMICITY = 0x0a,
 	NVME_FEATURE_ASYNC_EVENT = 0x0b,
 	NVME_FEATURE_TIMESTAMP = 0x0e,
+	NVME_FEATURE_KEEP_ALIVE = 0x0f,
 	NVME_FEATURE_HOST_BEHAVIOR = 0x16,
 	NVME_FEATURE_HOST_ID = 0x81,
 	NVME_FEATURE_NOTIFICATION_MASK = 0x82, /* of reservations */
@@ -469,7 +473,7 @@ struct nvme_identify_controller {
 	uint16_t wctemp;
 	uint16_t cctemp;
 	uint8_t reserved270[50];
-	uint16_t kas; /* 0: no Keep Alive */
+	uint16_t kas; /* Keep Alive: granularity in 100 ms; 0: none */
 	uint8_t reserved322[20];
 	uint8_t anatt; /* seconds */
 	uint8_t anacap;
@@ -532,6 +536,7 @@ _Static_assert(offsetof(struct nvme_identify_controller, psd) == 2048, "figure 2
 #define NVME_ONCS_COPY		   (1u << 8) /* 2.0 */
 #define NVME_FUSES_COMPARE_WRITE   (1u << 0)
 #define NVME_CTRATT_HOST_ID	   (1u << 0) /* of 128 bits */
+#define NVME_CTRATT_TBKAS	   (1u << 6) /* keep alive by traffic */
 #define NVME_SGLS_SUPPORTED	   (1u << 0) /* of any address and length */
 #define NVME_SGLS_BIT_BUCKET	   (1u << 16)
 #define NVME_SGLS_EXCESS	   (1u << 18) /* may describe more than the data */

@@ -36,6 +36,7 @@ void nvme_state_reset(struct nvme_state *state)
 	for (unsigned i = 0; i < NVME_MAX_WORKERS; i++)
 		state->hands[i].command = 0;
 	nvme_features_reset(&state->features);
+	state->keep_alive = 0;
 	notices->added = notices->read = notices->told = 0;
 	memset(notices->masks, 0, sizeof(notices->masks));
 	state->registers.intms = 0;

@@ -146,7 +146,7 @@ struct nvme_state_notices {
 	uint32_t seen[NVME_MAX_NAMESPACES]; /* by nsid - 1; not of a reset: NVME_NOTICES_SEEN */
 	uint16_t log[NVME_NOTICES];	    /* by number: NVME_NOTICE of it */
 	uint8_t masks[NVME_MAX_NAMESPACES]; /* feature 82h */
-	uint64_t unused[5];
+	uint64_t unused[4];
 };
 
 /* Whose notices were seen, and how many. */
@@ -205,6 +205,9 @@ struct nvme_state {
 	uint64_t powered_on; /* CLOCK_REALTIME, seconds; 0: not known */
 
 	struct nvme_state_notices notices;
+
+	uint32_t keep_alive; /* feature 0Fh, ms; 0: off */
+	uint32_t padding;
 
 	/* Of whole cache lines. */
 	struct nvme_state_hand hands[NVME_MAX_WORKERS];

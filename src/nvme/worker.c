@@ -9,6 +9,7 @@
 #include "nvme/hold.h"
 #include "nvme/interrupt.h"
 #include "nvme/io.h"
+#include "nvme/keep-alive.h"
 #include "nvme/recovery.h"
 #include "nvme/reservation-log.h"
 #include "nvme/reservation.h"
@@ -233,6 +234,8 @@ static bool poll_queues(struct nvme_worker *worker)
 	for (unsigned i = 0, count = worker->sq_count; i < count; i++)
 		any |= nvme_sq_fetch(worker->sqs[(worker->next_sq + i) % count]) > 0;
 	worker->next_sq++;
+	if (!worker->index)
+		any |= nvme_keep_alive_poll(worker->ctrl);
 	return any;
 }
 
@@ -293,6 +296,13 @@ bool nvme_worker_arm(struct nvme_worker *worker)
 	return !has_work(worker);
 }
 
+static int64_t sooner(int64_t one, int64_t other)
+{
+	if (one < 0 || other < 0)
+		return MAX(one, other);
+	return MIN(one, other);
+}
+
 /* At rest nothing is due: who ends it kicks. */
 int64_t nvme_worker_wait(const struct nvme_worker *worker)
 {
@@ -300,14 +310,12 @@ int64_t nvme_worker_wait(const struct nvme_worker *worker)
 
 	if (nvme_controller_rests(worker->ctrl))
 		return -1;
-	if (worker->reserving.first && (shortest < 0 || shortest > RESERVING_NS))
-		shortest = RESERVING_NS;
-	for (unsigned i = 0; i < worker->cq_count; i++) {
-		int64_t wait = nvme_interrupt_wait(worker->cqs[i]);
-
-		if (wait >= 0 && (shortest < 0 || wait < shortest))
-			shortest = wait;
-	}
+	if (worker->reserving.first)
+		shortest = sooner(shortest, RESERVING_NS);
+	if (!worker->index)
+		shortest = sooner(shortest, nvme_keep_alive_wait(worker->ctrl));
+	for (unsigned i = 0; i < worker->cq_count; i++)
+		shortest = sooner(shortest, nvme_interrupt_wait(worker->cqs[i]));
 	return shortest;
 }
 
@@ -377,6 +385,8 @@ static void thaw(struct nvme_host_call *call)
 {
 	struct nvme_worker *worker = container_of(call, struct nvme_worker, thaw_call);
 
+	if (!worker->index)
+		nvme_keep_alive_begin(worker->ctrl);
 	for (unsigned i = 0; i < worker->cq_count; i++)
 		nvme_interrupt_now(worker->cqs[i]);
 }

@@ -8,6 +8,7 @@ PROTOCOL_TESTS = \
 	tests/protocol/test_doorbell.py \
 	tests/protocol/test_hostile.py \
 	tests/protocol/test_io.py \
+	tests/protocol/test_keep_alive.py \
 	tests/protocol/test_keeper.py \
 	tests/protocol/test_keeper_channel.py \
 	tests/protocol/test_message_dma.py tests/protocol/test_message_mode.py \

@@ -84,7 +84,7 @@ def bad_io_commands(anything, page):
 
 
 def bad_admin_commands(data):
-    for opcode in (3, 0xd, 0x10, 0x14, 0x18, 0x1a, 0x7f, 0x81, 0xc0, 0xff):
+    for opcode in (3, 0xd, 0x10, 0x14, 0x19, 0x1a, 0x7f, 0x81, 0xc0, 0xff):
         yield 'opcode', opcode, 0, data, 0, (), 0, OPCODE, NOWHERE
     for opcode in (nvme.DELETE_SQ, nvme.CREATE_SQ, nvme.GET_LOG, nvme.DELETE_CQ, nvme.CREATE_CQ, nvme.IDENTIFY, nvme.ABORT,
                    nvme.SET_FEATURES, nvme.GET_FEATURES, nvme.AER, nvme.DOORBELL_BUFFER, FORMAT):

@@ -295,7 +295,7 @@ class Monitor:
     def say(self, **message):
         self.sock.sendall(json.dumps(message).encode() + b'\r\n')
 
-    def serve(self, name, error=None):
+    def serve(self, name, error=None, **result):
         """The next command, which must be this one."""
         command = json.loads(self.lines.readline())
         assert command['execute'] == name, command
@@ -303,7 +303,7 @@ class Monitor:
         if error:
             self.say(error={'class': 'GenericError', 'desc': error}, **answer)
             return
-        self.say(**{'return': {}}, **answer)
+        self.say(**{'return': result}, **answer)
         if name == 'stop' and self.running:
             self.running = False
             self.say(event='STOP', timestamp={'seconds': 1, 'microseconds': 2})

@@ -10,6 +10,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-format \
 	tests/unit/nvme/test-fused \
 	tests/unit/nvme/test-hold \
+	tests/unit/nvme/test-keep-alive \
 	tests/unit/nvme/test-doorbell \
 	tests/unit/nvme/test-io \
 	tests/unit/nvme/test-model \
@@ -67,6 +68,9 @@ tests_unit_nvme_test_fused_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_fused_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_hold_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_hold_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_keep_alive_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_keep_alive_LDFLAGS = -Wl,--wrap=clock_gettime
+tests_unit_nvme_test_keep_alive_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_throttle_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_throttle_LDFLAGS = -Wl,--wrap=clock_gettime
 tests_unit_nvme_test_throttle_LDADD = $(MACHINE_LIBS)

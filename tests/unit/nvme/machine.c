@@ -224,6 +224,11 @@ static void host_cancel_reads(struct nvme_host *host, bool cancel)
 	machine_of(host)->cancelled = cancel;
 }
 
+static void host_silent(struct nvme_host *host)
+{
+	machine_of(host)->silences++;
+}
+
 static void host_io_error(struct nvme_host *host, uint32_t nsid, enum block_op op, int error)
 {
 	struct machine *machine = machine_of(host);
@@ -251,6 +256,7 @@ static const struct nvme_host_ops ops = {
 	.kick = host_kick,
 	.cancel_reads = host_cancel_reads,
 	.io_error = host_io_error,
+	.silent = host_silent,
 };
 
 static void make_workers(struct machine *machine)

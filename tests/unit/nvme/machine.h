@@ -81,6 +81,7 @@ struct machine {
 	unsigned kicks[MACHINE_WORKERS];
 	unsigned interrupts[NVME_MAX_QUEUES];
 	bool intx, cancelled;
+	unsigned silences;  /* nobody has answered yet */
 	unsigned io_errors; /* reported; the last one is */
 	struct {
 		uint32_t nsid;

@@ -39,7 +39,8 @@ static void identify_controller(void **state)
 	assert_int_equal(id->oacs, 1 << 8 | 1 << 1);
 	assert_int_equal(id->fuses, 1);
 	assert_int_equal(id->oncs & NVME_ONCS_UNCORRECTABLE, 0);
-	assert_int_equal(id->kas, 0);
+	assert_int_equal(id->kas, 10);
+	assert_int_equal(id->ctratt, NVME_CTRATT_HOST_ID | NVME_CTRATT_TBKAS);
 	assert_int_equal(id->acwu, 255);
 	assert_string_equal(id->subnqn, "nqn.2014-08.org.nvmexpress:uuid:"
 					"01020300-0000-0000-0000-000000000000");
@@ -129,7 +130,7 @@ static void identify_refuses_the_rest(void **state)
 static void unknown_commands_are_refused(void **state)
 {
 	struct machine *machine = *state;
-	static const uint8_t known[] = { 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 0x7c, 0x80 };
+	static const uint8_t known[] = { 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 0x18, 0x7c, 0x80 };
 
 	for (unsigned opcode = 0; opcode < 256; opcode++)
 		if (!memchr(known, opcode, sizeof(known)))
