@@ -14,6 +14,7 @@ tests_unit_block_test_file_LDADD = $(BLOCK_LIBS) $(CMOCKA_LIBS)
 tests_unit_block_test_ring_SOURCES = tests/unit/block/test-ring.c $(BLOCK_TEST_IMAGE)
 tests_unit_block_test_ring_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_block_test_ring_LDADD = $(BLOCK_LIBS) $(CMOCKA_LIBS)
+tests_unit_block_test_ring_LDFLAGS = -Wl,--wrap=io_uring_submit
 tests_unit_block_test_model_SOURCES = tests/unit/block/test-model.c $(BLOCK_TEST_IMAGE)
 tests_unit_block_test_model_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_block_test_model_LDADD = $(BLOCK_LIBS) $(CMOCKA_LIBS)

@@ -271,6 +271,53 @@ static void needs_no_flush_for_what_waits_inside(void **state)
 	assert_int_equal(completed, ARRAY_SIZE(chains));
 }
 
+static unsigned given; /* to the kernel */
+struct io_uring;
+int __real_io_uring_submit(struct io_uring *io);
+int __wrap_io_uring_submit(struct io_uring *io);
+
+int __wrap_io_uring_submit(struct io_uring *io)
+{
+	int ret = __real_io_uring_submit(io);
+
+	given += MAX(ret, 0);
+	return ret;
+}
+
+/* A disk that has little to do gets all at once, but for one that is alone; else it gets four at a time. */
+static void little_waits_for_more(void **state)
+{
+	static const unsigned expected[] = { 0, 2, 3, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12 };
+	static struct chain chains[ARRAY_SIZE(expected)];
+	struct block_ring *deep = block_ring_new(BLOCK_RING_AUTO, 64, NULL);
+	unsigned i;
+
+	if (block_ring_kind(deep) != BLOCK_RING_URING) {
+		block_ring_free(deep);
+		SKIP("no io_uring here");
+	}
+	completed = given = 0;
+	for (i = 0; i < ARRAY_SIZE(chains); i++) {
+		chains[i].left = 1;
+		chains[i].iov = (struct iovec){ chains[i].data, sizeof(chains[i].data) };
+		chains[i].request = (struct block_request){ .op = BLOCK_READ,
+							    .bytes = sizeof(chains[i].data),
+							    .iov = &chains[i].iov,
+							    .iovcnt = 1,
+							    .done = next_link };
+		block_submit(block, deep, &chains[i].request);
+		assert_int_equal(given, expected[i]);
+	}
+	block_ring_flush(deep);
+	assert_int_equal(given, ARRAY_SIZE(chains));
+	while (block_ring_in_flight(deep)) {
+		block_ring_wait(deep, -1);
+		block_ring_reap(deep);
+	}
+	assert_int_equal(completed, ARRAY_SIZE(chains));
+	block_ring_free(deep);
+}
+
 static void errors_found_at_once_are_done_at_once(void **state)
 {
 	char byte = 0;
@@ -404,6 +451,7 @@ int main(void)
 		BOTH(takes_more_than_its_depth),
 		BOTH(needs_no_flush_for_what_waits_inside),
 		BOTH(errors_found_at_once_are_done_at_once),
+		cmocka_unit_test_setup_teardown(little_waits_for_more, setup_uring, teardown),
 		cmocka_unit_test_setup_teardown(auto_falls_back_to_threads, setup_uring, teardown),
 		BOTH(costs_no_system_call_when_idle),
 		BOTH(says_which_kind_it_is),
