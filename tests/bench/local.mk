@@ -1,5 +1,6 @@
 # The benchmark: built by `make check`, run by tests/bench/run.
-check_PROGRAMS += tests/bench/bench-client tests/bench/bench-gap tests/bench/bench-reference
+check_PROGRAMS += tests/bench/bench-client tests/bench/bench-gap tests/bench/bench-lock \
+	tests/bench/bench-reference
 BENCH_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests $(JSON_CFLAGS)
 tests_bench_bench_client_SOURCES = \
 	tests/bench/bench-client.c \
@@ -18,6 +19,9 @@ tests_bench_bench_gap_SOURCES = \
 	tests/bench/driver.c tests/bench/driver.h
 tests_bench_bench_gap_CPPFLAGS = $(BENCH_CPPFLAGS)
 tests_bench_bench_gap_LDADD = $(BASE_LIBS)
+tests_bench_bench_lock_SOURCES = tests/bench/bench-lock.c
+tests_bench_bench_lock_CPPFLAGS = $(BENCH_CPPFLAGS) $(URING_CFLAGS)
+tests_bench_bench_lock_LDADD = $(BASE_LIBS) $(URING_LIBS)
 tests_bench_bench_reference_SOURCES = \
 	tests/bench/bench-reference.c \
 	tests/bench/clock.h \
