@@ -57,7 +57,8 @@ struct device {
 
 	void (*frozen)(void *opaque, int error);
 	void *frozen_opaque;
-	bool sync;
+	bool sync;   /* when it is frozen */
+	bool synced; /* since it is frozen */
 
 	bool closing;
 	bool workers_left;
@@ -435,7 +436,10 @@ static void frozen(struct device *device, int error)
 
 static void synced(void *opaque, int result)
 {
-	frozen(opaque, result);
+	struct device *device = opaque;
+
+	device->synced = !result;
+	frozen(device, result);
 }
 
 static void drained(void *opaque)
@@ -443,7 +447,7 @@ static void drained(void *opaque)
 	struct device *device = opaque;
 
 	process_messages(device, FREEZE_BATCHES);
-	if (device->sync)
+	if (device->sync && !device->synced)
 		nvme_controller_sync(device->ctrl, synced, device);
 	else
 		frozen(device, 0);
@@ -464,6 +468,7 @@ int device_freeze(struct device *device, bool sync, void (*done)(void *opaque, i
 
 void device_thaw(struct device *device)
 {
+	device->synced = false;
 	nvme_controller_await_no_more(device->ctrl);
 	namespaces_take_locks(&device->namespaces);
 	nvme_controller_thaw(device->ctrl);

@@ -29,7 +29,8 @@ struct hand_over {
 
 	/* The source. */
 	struct hand_over_half halves[HAND_OVER_MAX_DEVICES]; /* by index */
-	sd_event_source *quiet_timer;			     /* until all is read before a freeze */
+	enum migration_action freezing;			     /* MIGRATION_REST or _FREEZE */
+	sd_event_source *quiet_timer;			     /* until all is read before it */
 
 	/* The destination. */
 	struct blob whole;

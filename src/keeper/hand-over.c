@@ -208,7 +208,7 @@ static void on_frozen(void *opaque, struct json_object *result, const struct err
 static void freeze(struct hand_over *hand_over)
 {
 	if (has_failed(hand_over)) {
-		refuse_failed(hand_over, MIGRATION_FREEZE);
+		refuse_failed(hand_over, hand_over->freezing);
 		return;
 	}
 	if (is_quiet(hand_over)) {
@@ -226,7 +226,7 @@ static void on_frozen(void *opaque, struct json_object *result, const struct err
 	if (err && (supervisor_restarting(&hand_over->keeper->supervisor) || has_failed(hand_over)))
 		freeze(hand_over);
 	else
-		hand_over_finished(hand_over, MIGRATION_FREEZE, err);
+		hand_over_finished(hand_over, hand_over->freezing, err);
 }
 
 static int on_quiet_timer(sd_event_source *source, uint64_t usec, void *opaque)
@@ -261,7 +261,9 @@ static void start(void *opaque, enum migration_action action, uint64_t since)
 	case MIGRATION_COUNT_IDS:
 		hand_over_count_ids(hand_over);
 		break;
+	case MIGRATION_REST:
 	case MIGRATION_FREEZE:
+		hand_over->freezing = action;
 		freeze(hand_over);
 		break;
 	case MIGRATION_COLLECT:

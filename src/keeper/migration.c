@@ -17,6 +17,9 @@
  *	MIGRATION setup		ask QEMU how it migrates, message mode on, read QEMU's half of the devices
  *	MIGRATION_PASS, STOP	read QEMU's half again: the guest may have changed it, and after STOP
  *				nobody does any more, but QEMU may not find the time to answer
+ *	STOP, if all is agreed	rest: the disks drain while QEMU copies the last of the memory, and
+ *				nothing more is posted. No more than a head start: Id asks for all of it
+ *				again. RESUME before Id ends it
  *	message mode is on,	see how many Ids the state will take, as each is time for which the
  *	  MIGRATION_PASS	guest stands still
  *	permit			the daemon has asked libvirt what this is
@@ -40,6 +43,8 @@
 #define RETRY_US       100000
 /* QEMU starts to watch its memory after it has said so; a little more is harmless. */
 #define SINCE_MARGIN_US 10000
+/* It has stopped before it says so. What is too much has to be carried. */
+#define STOPPED_MARGIN_US 100
 
 static void go_home(struct migration *migration);
 static void prepare(struct migration *migration);
@@ -69,14 +74,15 @@ static void log_standstill(const struct migration *migration, const char *what)
 			 standstill_describe(&migration->standstill, text, sizeof(text)));
 }
 
-/* QEMU's clock is the wall's. */
-static uint64_t monotonic_of(const struct monitor_time *when)
+/* QEMU's clock is the wall's. Never 0. */
+static uint64_t monotonic_of(const struct monitor_time *when, uint64_t margin)
 {
-	uint64_t wall = clock_us(CLOCK_REALTIME), monotonic = clock_us(CLOCK_MONOTONIC);
+	/* In this order: whoever keeps us waiting in between makes it earlier. */
+	uint64_t monotonic = clock_us(CLOCK_MONOTONIC), wall = clock_us(CLOCK_REALTIME);
 	uint64_t then = when->seconds * 1000000 + when->micros;
-	uint64_t age = (wall > then ? wall - then : 0) + SINCE_MARGIN_US;
+	uint64_t age = (wall > then ? wall - then : 0) + margin;
 
-	return monotonic > age ? monotonic - age : 0;
+	return monotonic > age ? monotonic - age : 1;
 }
 
 static void clear_problem(struct migration *migration)
@@ -127,7 +133,7 @@ static void announce(struct migration *migration, const struct monitor_time *whe
 	migration_free_parts(migration);
 	migration->announced = true;
 	migration->setup = *when;
-	migration->since = monotonic_of(when);
+	migration->since = monotonic_of(when, SINCE_MARGIN_US);
 	migration->asked = migration->message_mode_on = false;
 	migration->state = MIGRATION_SETUP;
 	if (!migration->homeward)
@@ -167,9 +173,10 @@ static void go_home(struct migration *migration)
 {
 	const bool *running = migration->running;
 
-	if (!migration->homeward || running[MIGRATION_FREEZE] || running[MIGRATION_COLLECT] ||
-	    running[MIGRATION_MESSAGE_MODE_ON] || running[MIGRATION_MESSAGE_MODE_OFF] ||
-	    running[MIGRATION_THAW] || running[MIGRATION_REPLAY])
+	if (!migration->homeward || running[MIGRATION_REST] || running[MIGRATION_FREEZE] ||
+	    running[MIGRATION_COLLECT] || running[MIGRATION_MESSAGE_MODE_ON] ||
+	    running[MIGRATION_MESSAGE_MODE_OFF] || running[MIGRATION_THAW] ||
+	    running[MIGRATION_REPLAY])
 		return;
 	if (!migration->locked) {
 		_cleanup_error_ struct error *err = NULL;
@@ -182,7 +189,7 @@ static void go_home(struct migration *migration)
 	}
 	if (migration->message_mode) {
 		migration_start(migration, MIGRATION_MESSAGE_MODE_OFF);
-	} else if (migration->frozen) {
+	} else if (migration->frozen || migration->resting) {
 		migration_start(migration, MIGRATION_THAW);
 	} else {
 		migration->homeward = false;
@@ -259,7 +266,8 @@ static void prepare(struct migration *migration)
 			  _("QEMU's half of the NVMe controllers is not back yet; try again"));
 		return;
 	}
-	if (migration->homeward || migration->frozen || migration->running[MIGRATION_FREEZE])
+	if (migration->homeward || migration->frozen || migration->running[MIGRATION_REST] ||
+	    migration->running[MIGRATION_THAW] || migration->running[MIGRATION_FREEZE])
 		return;
 	if (migration->problem) {
 		fail_preparation(migration, migration->problem);
@@ -374,12 +382,30 @@ static void handle_status(struct migration *migration, const char *status,
 	}
 }
 
+/* Shall the guest stand because its state is about to be asked for? */
+static bool may_rest(const struct migration *migration)
+{
+	return migration->message_mode_on && is_permitted_now(migration) && !migration->refused &&
+	       !migration->problem && !migration->homeward && !migration->resting &&
+	       !migration->running[MIGRATION_REST] && !migration->running[MIGRATION_THAW];
+}
+
 /* At what QEMU tells at its leisure, before it takes what it was told last. */
 static void look_again(struct migration *migration, bool stopped)
 {
 	migration_start(migration, MIGRATION_READ_PCI);
-	if (!stopped && migration->message_mode_on)
+	if (stopped && may_rest(migration))
+		migration_start(migration, MIGRATION_REST);
+	else if (!stopped && migration->message_mode_on)
 		migration_start(migration, MIGRATION_COUNT_IDS);
+}
+
+/* The guest runs again, and is still to be migrated. */
+static void rest_no_more(struct migration *migration)
+{
+	if (migration->resting && !migration->stopped && !migration->preparing &&
+	    !migration->homeward && !migration->running[MIGRATION_THAW])
+		migration_start(migration, MIGRATION_THAW);
 }
 
 void migration_event(struct migration *migration, const char *name, struct json_object *data,
@@ -390,7 +416,7 @@ void migration_event(struct migration *migration, const char *name, struct json_
 
 	/* Whenever: a guest may stand long before it is migrated. */
 	if (string_equal(name, "STOP"))
-		migration->stopped = monotonic_of(when);
+		migration->stopped = monotonic_of(when, STOPPED_MARGIN_US);
 	else if (string_equal(name, "RESUME"))
 		migration->stopped = 0;
 	if (migration->state == MIGRATION_INCOMING &&
@@ -404,6 +430,8 @@ void migration_event(struct migration *migration, const char *name, struct json_
 	else if (string_equal(name, "RESUME") && !migration->homeward &&
 		 (migration->frozen || migration->state == MIGRATION_COMPLETED))
 		end(migration);
+	else if (string_equal(name, "RESUME"))
+		rest_no_more(migration);
 }
 
 static void freeze_done(struct migration *migration, const struct error *err)
@@ -415,6 +443,7 @@ static void freeze_done(struct migration *migration, const struct error *err)
 		return;
 	}
 	migration->frozen = true;
+	migration->resting = false;
 	migration_step(migration, "draining and syncing");
 	if (migration->preparing)
 		migration_start(migration, MIGRATION_COLLECT);
@@ -459,6 +488,11 @@ void migration_done(struct migration *migration, enum migration_action action,
 	case MIGRATION_MESSAGE_MODE_OFF:
 		migration->message_mode = err;
 		break;
+	case MIGRATION_REST:
+		/* What was in its way will be in the way of more than a head start. */
+		migration->resting = !err;
+		rest_no_more(migration);
+		break;
 	case MIGRATION_FREEZE:
 		freeze_done(migration, err);
 		break;
@@ -467,6 +501,7 @@ void migration_done(struct migration *migration, enum migration_action action,
 		break;
 	case MIGRATION_THAW:
 		migration->frozen = err;
+		migration->resting = false;
 		break;
 	case MIGRATION_READ_PCI: /* judged by MIGRATION_COLLECT */
 	case MIGRATION_COUNT_IDS:

@@ -19,6 +19,7 @@ enum migration_action {
 	MIGRATION_MESSAGE_MODE_ON,  /* all writes to the guest go through QEMU */
 	MIGRATION_MESSAGE_MODE_OFF, /* none do any more */
 	MIGRATION_COUNT_IDS,	    /* how many will the state take? */
+	MIGRATION_REST,	   /* what MIGRATION_FREEZE will have to do, as far as it can be done now */
 	MIGRATION_FREEZE,  /* nothing is done for the guest any more, all is on the disks */
 	MIGRATION_COLLECT, /* migration_set_parts() */
 	MIGRATION_THAW,

@@ -11,6 +11,7 @@ import pytest
 
 from client import nvme
 from test_keeper_channel import UUID, Keeper, driver_of, keeper  # noqa: F401 pylint: disable=unused-import
+from test_message_mode import fault_disk
 
 F_OFD_SETLK = 37
 GENERATION_BYTE = 400
@@ -63,6 +64,19 @@ def test_frozen_and_thawed(keeper, image):      # noqa: F811
         queue.wait(cid)
     driver.wait_interrupt(0)        # every queue's, whether anything was posted or not
     assert driver.read(0, 65536) == b'\1' * 65536 and driver.read(128, 65536) == b'\2' * 65536
+
+
+def test_each_freeze_syncs_what_was_written(keeper, folder):      # noqa: F811
+    """A migration that came to nothing, and the next one. A second time in a row there is nothing to sync."""
+    client = keeper.add_controller()
+    faults = fault_disk(keeper, folder)
+    driver = driver_of(client)
+    for count in 1, 2:
+        driver.write(0, bytes([count]) * 4096)
+        for _ in range(2):
+            keeper.channel.call('freeze')
+            assert faults.flush.begun == count
+        keeper.channel.call('thaw')
 
 
 @pytest.mark.parametrize('sync', [True, False])

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import select
 import signal
 import socket
 import sys
@@ -587,11 +588,32 @@ def test_what_was_executed_when_the_guest_stood_goes_along(sides):
     source.announce()
     assert source.driver.read(8, 4096) == early
     time.sleep(0.05)
+    # Posted when it stands, and executed then.
+    iova = source.driver.alloc(4096)
+    source.driver.queues[1].submit(nvme.READ, 1, iova, cdw=(16, 0, 7))
+    assert select.select([source.driver.client.sock], [], [], 30)[0]
     source.monitor.event('STOP')
-    assert source.driver.read(16, 4096) == late
+    source.driver.until(lambda: source.driver.memory.read(iova, 4096) == late)
     source.monitor.event('MIGRATION', status='device')
     state = b''.join(bytes(source.call(number, 'Save')[0]) for number in range(source.read_ids()))
     assert late in state and early not in state
+
+
+def test_the_disks_rest_while_the_guest_stands(sides):
+    """virsh suspend while memory is copied; and as soon as it goes on they work again."""
+    source = sides(1).start().guest()
+    source.driver.write(0, b'resting.' * 512)
+    source.announce()
+    source.has_told_its_half()
+    source.monitor.event('STOP')
+    queue, cid = source.driver.queues[1], None
+    with pytest.raises(TimeoutError):
+        for _ in range(100):    # what comes before they do is executed
+            cid = queue.submit(nvme.READ, 1, source.driver.alloc(4096), cdw=(0, 0, 7))
+            queue.wait(cid, 0.5)
+    source.monitor.event('RESUME')
+    queue.wait(cid)
+    assert source.driver.read(0, 4096) == b'resting.' * 512
 
 
 @pytest.mark.parametrize('when', ['told', 'asked', 'freezing'])

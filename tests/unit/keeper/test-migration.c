@@ -53,10 +53,10 @@ static void start(void *opaque, enum migration_action action, uint64_t since)
 	static const char *const words[] = {
 		[MIGRATION_ASK_QEMU] = "ask",	    [MIGRATION_READ_PCI] = "pci",
 		[MIGRATION_MESSAGE_MODE_ON] = "on", [MIGRATION_MESSAGE_MODE_OFF] = "off",
-		[MIGRATION_COUNT_IDS] = "count",    [MIGRATION_FREEZE] = "freeze",
-		[MIGRATION_COLLECT] = "collect",    [MIGRATION_THAW] = "thaw",
-		[MIGRATION_ADOPT] = "adopt",	    [MIGRATION_REPLAY] = "replay",
-		[MIGRATION_ABANDON] = "abandon",
+		[MIGRATION_COUNT_IDS] = "count",    [MIGRATION_REST] = "rest",
+		[MIGRATION_FREEZE] = "freeze",	    [MIGRATION_COLLECT] = "collect",
+		[MIGRATION_THAW] = "thaw",	    [MIGRATION_ADOPT] = "adopt",
+		[MIGRATION_REPLAY] = "replay",	    [MIGRATION_ABANDON] = "abandon",
 	};
 
 	tell(words[action]);
@@ -204,8 +204,9 @@ static void copy_memory(void)
 static void stop_and_save(void)
 {
 	event("STOP");
-	assert_string_equal(news(), "pci");
+	assert_string_equal(news(), "pci rest");
 	done(MIGRATION_READ_PCI);
+	done(MIGRATION_REST);
 	status("device");
 	read_id(0);
 	assert_string_equal(news(), "freeze");
@@ -515,15 +516,85 @@ static void counts_ids_in_message_mode(void **state)
 	assert_string_equal(news(), "freeze");
 }
 
-/* virsh suspend and resume in mid-copy. */
-static void resume_in_mid_copy_changes_nothing(void **state)
+/* virsh suspend and resume in mid-copy: the disks work again, and nothing else changes. */
+static void resume_in_mid_copy_ends_the_rest(void **state)
+{
+	copy_memory();
+	event("STOP");
+	done(MIGRATION_READ_PCI);
+	done(MIGRATION_REST);
+	assert_false(migration_is_frozen(migration));
+	assert_string_equal(news(), "pci rest");
+	event("RESUME");
+	assert_string_equal(news(), "thaw");
+	/* It stands again, and its state is asked for, before that is done. */
+	event("STOP");
+	done(MIGRATION_READ_PCI);
+	read_id(0);
+	assert_string_equal(news(), "pci");
+	done(MIGRATION_THAW);
+	assert_string_equal(news(), "freeze");
+	done(MIGRATION_FREEZE);
+	assert_string_equal(news(), "collect");
+}
+
+static void a_rest_that_comes_too_late_is_ended(void **state)
 {
 	copy_memory();
 	event("STOP");
 	done(MIGRATION_READ_PCI);
 	event("RESUME");
-	assert_string_equal(news(), "pci");
+	assert_string_equal(news(), "pci rest");
+	done(MIGRATION_REST);
+	assert_string_equal(news(), "thaw");
+	done(MIGRATION_THAW);
 	stop_and_save();
+}
+
+/* It is no more than a head start. */
+static void does_without_a_rest(void **state)
+{
+	copy_memory();
+	event("STOP");
+	done(MIGRATION_READ_PCI);
+	assert_string_equal(news(), "pci rest");
+	read_id(0);
+	assert_string_equal(news(), "");
+	breaks(MIGRATION_REST);
+	assert_string_equal(news(), "freeze");
+	done(MIGRATION_FREEZE);
+	assert_string_equal(news(), "collect");
+}
+
+static void does_not_rest_without_a_permit(void **state)
+{
+	status("setup");
+	done(MIGRATION_ASK_QEMU);
+	done(MIGRATION_MESSAGE_MODE_ON);
+	done(MIGRATION_READ_PCI);
+	news();
+	event("STOP");
+	assert_string_equal(news(), "pci");
+	done(MIGRATION_READ_PCI);
+	permit("not here");
+	event("STOP");
+	assert_string_equal(news(), "pci");
+}
+
+static void a_cancelled_one_ends_the_rest(void **state)
+{
+	copy_memory();
+	event("STOP");
+	done(MIGRATION_READ_PCI);
+	news();
+	status("cancelled");
+	assert_string_equal(news(), "");
+	done(MIGRATION_REST);
+	assert_string_equal(news(), "off");
+	done(MIGRATION_MESSAGE_MODE_OFF);
+	assert_string_equal(news(), "thaw");
+	done(MIGRATION_THAW);
+	assert_string_equal(migration_state_name(migration), "none");
 }
 
 /* The destination has the locks as long as it lives. */
@@ -865,7 +936,11 @@ int main(void)
 		OUTGOING(cancelled_while_copying),
 		OUTGOING(reads_again_with_each_pass),
 		OUTGOING(counts_ids_in_message_mode),
-		OUTGOING(resume_in_mid_copy_changes_nothing),
+		OUTGOING(resume_in_mid_copy_ends_the_rest),
+		OUTGOING(a_rest_that_comes_too_late_is_ended),
+		OUTGOING(does_without_a_rest),
+		OUTGOING(does_not_rest_without_a_permit),
+		OUTGOING(a_cancelled_one_ends_the_rest),
 		OUTGOING(stays_frozen_without_its_locks),
 		OUTGOING(thaws_until_it_works),
 		OUTGOING(a_new_one_begins_at_home),
