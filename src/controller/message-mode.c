@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "controller/message-mode.h"
 
+#include "base/clock.h"
+
 /*
  * Theory of operation
  *
@@ -54,6 +56,7 @@ void message_mode_init(struct message_mode *mode, struct host *host, void *memor
 		.state = state,
 		.late = (void *)((char *)memory + LATE_OFFSET),
 		.logs = (void *)((char *)memory + LOGS_OFFSET),
+		.entered = clock_us(CLOCK_MONOTONIC),
 	};
 	if (state->version != STATE_VERSION)
 		*state = (struct message_mode_state){ .version = STATE_VERSION };
@@ -95,6 +98,7 @@ void message_mode_enter(struct message_mode *mode, uint64_t since)
 	if (!mode->state->enabled)
 		late_writes_reset(mode->late);
 	mode->state->since = since;
+	mode->entered = clock_us(CLOCK_MONOTONIC);
 	STORE_RELEASE(mode->state->enabled, 1);
 	host_pause(mode->host);
 	keep_logs(mode, true);

@@ -25,6 +25,7 @@ struct message_mode {
 	struct message_mode_state *state;
 	struct nvme_write_log *logs; /* IO_THREADS_MAX */
 	struct late_writes *late;
+	uint64_t entered;  /* by this process; CLOCK_MONOTONIC, microseconds */
 	unsigned draining; /* workers whose posted writes are not executed */
 	unsigned round;	   /* of leaving: an answer to an earlier one counts no more */
 	void (*left)(void *opaque, bool still_on);

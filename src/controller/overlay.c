@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/i18n.h"
 #include "nvme/write-log.h"
@@ -25,8 +26,14 @@
  * Pages that are not in the DMA map any more are left out: they are not the guest's memory now.
  */
 
-/* Of late writes: what may be posted and not executed at a time. More may come, and may be too much. */
-#define LATE_BYTES (4 * MiB)
+/*
+ * Late writes are what was posted and not executed when the guest stood, as we soon stop to post then:
+ * as much as has been seen so far, with completions as if each had a page of its own; and what there
+ * can be, until it has been looked at for long enough.
+ */
+#define LATE_LEAST (256 * KiB)
+#define LATE_MOST  (4 * MiB)
+#define SEEN_US	   100000
 
 struct page_range {
 	uint64_t iova, len;
@@ -241,6 +248,16 @@ int overlay_export(const struct message_mode *mode, const struct nvme_controller
 	return ret;
 }
 
+static uint64_t late_bound(const struct message_mode *mode)
+{
+	uint64_t seen;
+
+	if (!mode->host->dma || clock_us(CLOCK_MONOTONIC) - mode->entered < SEEN_US)
+		return LATE_MOST;
+	seen = vfio_user_dma_most_written(mode->host->dma);
+	return MIN(MAX(seen, (uint64_t)LATE_LEAST), (uint64_t)LATE_MOST);
+}
+
 uint64_t overlay_bound(const struct message_mode *mode, const struct nvme_controller *ctrl)
 {
 	struct page_list list = {};
@@ -251,7 +268,8 @@ uint64_t overlay_bound(const struct message_mode *mode, const struct nvme_contro
 	host_pause(mode->host);
 	if (!nvme_controller_direct_reads(ctrl) && collect_logs(&list, mode) == 0) {
 		page_list_merge(&list);
-		pages = (total(&list) + nvme_controller_most_bytes_of_ours(ctrl) + LATE_BYTES) /
+		pages = (total(&list) + nvme_controller_most_bytes_of_ours(ctrl) +
+			 late_bound(mode)) /
 			NVME_WRITE_LOG_PAGE;
 	}
 	host_resume(mode->host);

@@ -15,8 +15,8 @@
  * What counts is what the list was when QEMU read it, and QEMU answers before it does. A command
  * that is not answered by then has not been executed, and the bus offers what it offered before.
  *
- * It is the state with all queues that there can be, and what was written before message mode,
- * which does not grow any more.
+ * It is the state with all queues that there can be, what was written before message mode, which
+ * does not grow any more, and what may be late, as it is seen then: more is refused.
  */
 
 /* Of the description: what is said of the domain, and how long the parts of each controller are. */

@@ -53,8 +53,9 @@ struct vfio_user_dma_waiting {
 struct vfio_user_dma_messages {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	size_t reading, writing; /* bytes outstanding */
-	unsigned writes;	 /* messages outstanding */
+	size_t reading, writing;    /* bytes outstanding */
+	unsigned writes;	    /* messages outstanding */
+	uint64_t pages, most_pages; /* of 4 KiB, that they touch; the most ever */
 	unsigned next_id;
 	size_t max_transfer; /* the client's max_data_xfer_size */
 	bool cancelled;

@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "vfio-user/dma-internal.h"
 
+#define PAGE_BYTES 4096u
+
 /*
  * Guest memory by message.
  *
@@ -238,6 +240,16 @@ bool vfio_user_dma_write_room(struct vfio_user_dma *dma)
 	return has_room(messages);
 }
 
+static uint64_t pages_of(uint64_t iova, uint64_t len)
+{
+	return (iova + len - 1) / PAGE_BYTES - iova / PAGE_BYTES + 1;
+}
+
+uint64_t vfio_user_dma_most_written(struct vfio_user_dma *dma)
+{
+	return READ_ONCE(dma->messages.most_pages) * PAGE_BYTES;
+}
+
 /* To leave a write out would corrupt the guest's memory silently: rather no client at all, which the
  * control thread sees by the transport. */
 static void give_up(struct vfio_user_dma *dma)
@@ -272,6 +284,8 @@ static int write_chunk(struct vfio_user_dma *dma, unsigned stream, uint64_t iova
 	slot->count = len;
 	WRITE_ONCE(messages->writing, messages->writing + len);
 	WRITE_ONCE(messages->writes, messages->writes + 1);
+	messages->pages += pages_of(iova, len);
+	WRITE_ONCE(messages->most_pages, MAX(messages->most_pages, messages->pages));
 	WRITE_ONCE(messages->posted[stream], messages->posted[stream] + 1);
 	pthread_mutex_unlock(&messages->lock);
 
@@ -449,6 +463,7 @@ int vfio_user_dma_reply(struct vfio_user_dma *dma, const struct vfio_user_messag
 	slot->used = false;
 	WRITE_ONCE(messages->writing, messages->writing - slot->count);
 	WRITE_ONCE(messages->writes, messages->writes - 1);
+	messages->pages -= pages_of(slot->addr, slot->count);
 	STORE_RELEASE(messages->acknowledged[stream], messages->acknowledged[stream] + 1);
 	pthread_cond_broadcast(&messages->changed);
 	came = room_came(messages);

@@ -77,6 +77,10 @@ int vfio_user_dma_write_message(struct vfio_user_dma *dma, unsigned stream, uint
  */
 bool vfio_user_dma_write_room(struct vfio_user_dma *dma);
 
+/** vfio_user_dma_most_written() - the bytes of whole pages of 4 KiB that the unacknowledged writes
+ * of the connection have touched at most */
+uint64_t vfio_user_dma_most_written(struct vfio_user_dma *dma);
+
 /** vfio_user_dma_set_room_hook() - @room: any thread's */
 void vfio_user_dma_set_room_hook(struct vfio_user_dma *dma, void (*room)(void *opaque),
 				 void *opaque);

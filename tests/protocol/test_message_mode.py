@@ -460,10 +460,11 @@ def test_the_destination_has_every_byte(keeper, folder):     # noqa: F811
     # In flight when the guest stands.
     for _ in range(16):
         driver.transfer(queue, nvme.READ, 0, 8, driver.alloc(4096), 4096)
+    stopped = now()
     freeze(keeper, driver)
     client.serve(0.1)
     assert driver.tracked.stale(), 'there is nothing to correct'
-    overlay, fd = export(keeper)
+    overlay, fd = export(keeper, stopped=stopped)
     assert os.fstat(fd).st_size <= bound, 'it does not grow'
     for iova, data in overlay.items():
         driver.tracked.other[iova:iova + len(data)] = data

@@ -440,6 +440,8 @@ static void room_ends_and_comes_back(void **state)
 		assert_true(vfio_user_dma_write_room(rig->dma));
 		acknowledge(rig, &id, count - half, size);
 		assert_int_equal(room_calls, 1);
+		/* The most that there were, and each of the small ones is a page; not in all. */
+		assert_int_equal(vfio_user_dma_most_written(rig->dma), 7 * MiB);
 	}
 }
 
