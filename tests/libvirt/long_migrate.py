@@ -384,3 +384,24 @@ def test_added_downtime(pair):          # noqa: F811
         if high - low > ADDED_MAX:
             pytest.skip(f'this machine is too busy to tell: half of the migrations {name} a disk took {low:.0f} to {high:.0f} ms')
     assert added <= ADDED_MAX
+
+
+def test_large_blocks(pair):            # noqa: F811
+    """As much on its way to the guest's memory as can be, when it is stopped: no migration is refused for it."""
+    guest = with_disk(pair, 'large')
+    try:
+        guest.start()
+        traveller = Traveller(pair, guest, pair.a)
+        guest.check('(fio --name=large --filename=/dev/nvme0n1 --rw=randrw --rwmixread=80 --bs=128k --direct=1 --ioengine=libaio --iodepth=64 '
+                    '--time_based --runtime=100000 > /tmp/large.log 2>&1) & sleep 1', timeout=120)
+        for turn in range(DOWNTIMES):
+            time.sleep(2)
+            try:
+                traveller.migrate('--live')
+            finally:
+                for log in [log_of(one, guest.name) for one in (traveller.destination, traveller.at)]:
+                    print(turn, '; '.join([line.split(': ', 2)[2] for line in log.splitlines()
+                                           if 'it stood still for' in line or "disks' state has" in line][-2:]))
+    finally:
+        for vhost in pair.both:
+            vhost.remove('large')
