@@ -10,7 +10,7 @@
  * Theory of operation
  *
  * A backend either answers inside submit() (memory, null), or it works by system calls, one after
- * another (file). Then submit() hands the request to its ring with block_ring_execute(), and the
+ * another (file). Then, unless these cannot wait, submit() hands the request to its ring with block_ring_execute(), and the
  * ring asks prepare() for the next system call, makes it, and gives the outcome to advance() until
  * that says the request is finished. What has to be remembered in between is in request->priv: a
  * request needs no memory of its own, and a backend does not know which kind of ring it runs on.
@@ -64,5 +64,9 @@ struct block {
 
 /** block_complete() - the one place from which done() is called */
 void block_complete(struct block_request *request, int result);
+
+/** block_carry_out() - make a request's system calls here, one after another, until it is finished
+ * @scratch: BLOCK_MAX_IOV entries */
+void block_carry_out(struct block_request *request, struct iovec *scratch);
 
 #endif

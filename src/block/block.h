@@ -97,7 +97,8 @@ enum block_cache {
 struct block_file_options {
 	enum block_cache cache; /* NONE: the descriptor was opened with O_DIRECT */
 	bool read_only;
-	bool discard; /* discard="unmap" */
+	bool discard;	/* discard="unmap" */
+	bool in_memory; /* of a memfd: reads and writes copy, and wait for nothing */
 };
 
 /**

@@ -62,6 +62,7 @@ struct file {
 	bool is_direct;
 	bool writethrough;
 	bool unmap;
+	bool in_memory;
 
 	/* Learned on the way, by any thread: atomic. */
 	bool no_dsync;
@@ -412,12 +413,26 @@ static bool file_start(struct block_request *request)
 	return false;
 }
 
+/* A copy costs less than to have somebody else make it; and io_uring knows of no file in memory
+ * that it would not wait, so that is a thread of the kernel's. A hole may be large. */
+static bool is_only_a_copy(const struct block_request *request)
+{
+	return to_file(request->priv.block)->in_memory &&
+	       (request->op == BLOCK_READ || request->op == BLOCK_WRITE);
+}
+
 static void file_submit(struct block *block, struct block_ring *ring, struct block_request *request)
 {
-	if (file_start(request))
+	struct iovec scratch[BLOCK_MAX_IOV];
+
+	if (file_start(request)) {
 		block_complete(request, request->priv.result);
-	else
+	} else if (is_only_a_copy(request)) {
+		block_carry_out(request, scratch);
+		block_complete(request, request->priv.result);
+	} else {
 		block_ring_execute(ring, request);
+	}
 }
 
 /*
@@ -548,6 +563,7 @@ struct block *block_open_file(int fd, const struct block_file_options *options, 
 	file->fd = fd;
 	file->writethrough = options->cache == BLOCK_CACHE_WRITETHROUGH;
 	file->unmap = options->discard;
+	file->in_memory = options->in_memory;
 	if (judge_descriptor(file, options, errp) < 0 || find_alignment(file, errp) < 0)
 		goto fail;
 	ret = file_refresh(&file->block);

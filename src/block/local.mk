@@ -3,6 +3,7 @@ src_libblock_a_SOURCES = \
 	src/block/alignment.c src/block/alignment.h \
 	src/block/backend.h \
 	src/block/block.c src/block/block.h \
+	src/block/call.c \
 	src/block/create.c src/block/create.h \
 	src/block/fault.c src/block/fault.h \
 	src/block/file.c \

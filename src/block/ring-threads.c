@@ -44,43 +44,6 @@ static struct threads *to_threads(struct block_ring *ring)
 	return container_of(ring, struct threads, ring);
 }
 
-static int make_call(const struct block_call *call)
-{
-	ssize_t ret = -1;
-
-	switch (call->kind) {
-	case BLOCK_CALL_READ:
-		ret = preadv2(call->fd, call->iov, call->iovcnt, call->offset, call->flags);
-		break;
-	case BLOCK_CALL_WRITE:
-		ret = pwritev2(call->fd, call->iov, call->iovcnt, call->offset, call->flags);
-		break;
-	case BLOCK_CALL_SYNC:
-		ret = fdatasync(call->fd);
-		break;
-	case BLOCK_CALL_FALLOCATE:
-		ret = fallocate(call->fd, call->flags, call->offset, call->length);
-		break;
-	case BLOCK_CALL_WAIT:
-		ret = nanosleep(&(struct timespec){ .tv_nsec = BLOCK_WAIT_NS }, NULL);
-		break;
-	}
-	return ret < 0 ? -errno : ret;
-}
-
-static void carry_out(struct block_request *request, struct iovec *scratch)
-{
-	const struct block_ops *ops = request->priv.block->ops;
-	int result;
-
-	do {
-		struct block_call call = { .scratch = scratch };
-
-		ops->prepare(request, &call);
-		result = make_call(&call);
-	} while (!ops->advance(request, result));
-}
-
 static void *work(void *arg)
 {
 	struct threads *threads = arg;
@@ -100,7 +63,7 @@ static void *work(void *arg)
 		}
 		threads->waiting_count--;
 		pthread_mutex_unlock(&threads->lock);
-		carry_out(request, scratch);
+		block_carry_out(request, scratch);
 		pthread_mutex_lock(&threads->lock);
 		block_queue_add(&threads->finished, request);
 		STORE_RELEASE(threads->any_finished, true);

@@ -246,6 +246,7 @@ int namespace_spec_from_json(struct json_object *object, struct namespace_spec *
 	ret->nvme.block_size = MIN(json_u64_or(object, "block_size", 0), (uint64_t)UINT32_MAX);
 	ret->nvme.read_only = ret->file.read_only = json_bool_or(object, "read_only", false);
 	ret->file.discard = json_bool_or(object, "discard", false);
+	ret->file.in_memory = json_bool_or(object, "in_memory", false);
 	ret->nvme.shareable = json_bool_or(object, "shareable", false);
 	ret->reservations = json_bool_or(object, "reservations", false);
 	ret->persistence = json_bool_or(object, "persistence", false);

@@ -238,6 +238,7 @@ struct json_object *namespace_config_for_controller(struct json_object *json)
 	if (string_equal(json_string_or(json, "type", ""), "memory")) {
 		json_add_string(copy, "type", "file");
 		json_add_string(copy, "cache", "writeback");
+		json_add_bool(copy, "in_memory", true);
 	}
 	return copy;
 }

@@ -424,6 +424,49 @@ static struct block *block_with_dirty_pages(enum block_cache cache)
 	return image_block(path, cache);
 }
 
+static void of_a_file_in_memory_data_is_copied_at_once(void **state)
+{
+	const struct block_file_options options = { .cache = BLOCK_CACHE_WRITEBACK,
+						    .discard = true,
+						    .in_memory = true };
+	struct block *block = block_open_file(image_open(path, options.cache), &options, NULL);
+	struct iovec iov[] = { { buffer, 4096 }, { buffer + 8192, 4096 } };
+	struct block_request request = { .op = BLOCK_WRITE,
+					 .offset = IMAGE_BYTES - 8192,
+					 .bytes = 8192,
+					 .iov = iov,
+					 .iovcnt = 2,
+					 .done = count_done };
+	static uint8_t got[8192];
+
+	fill(buffer, 12288, 3);
+	many_done = 0;
+	block_submit(block, ring, &request);
+	assert_int_equal(many_done, 1);
+	read_file(request.offset, got, 8192);
+	assert_memory_equal(got, buffer, 4096);
+	assert_memory_equal(got + 4096, buffer + 8192, 4096);
+	/* What it does not have is zeroes, as ever. */
+	assert_int_equal(truncate(path, IMAGE_BYTES - 4096), 0);
+	request.op = BLOCK_READ;
+	block_submit(block, ring, &request);
+	assert_int_equal(many_done, 2);
+	assert_memory_equal(buffer, got, 4096);
+	assert_all(buffer + 8192, 0, 4096);
+	/* A hole may be large, and waits for its turn. */
+	request = (struct block_request){ .op = BLOCK_DISCARD, .bytes = 4096, .done = count_done };
+	if (block_get_info(block)->can_discard) {
+		block_submit(block, ring, &request);
+		assert_int_equal(block_ring_in_flight(ring), 1);
+		while (block_ring_in_flight(ring)) {
+			block_ring_wait(ring, -1);
+			block_ring_reap(ring);
+		}
+		assert_int_equal(many_done, 3);
+	}
+	block_close(block);
+}
+
 static void flush_makes_writes_durable(void **state)
 {
 	struct block *block = block_with_dirty_pages(BLOCK_CACHE_WRITEBACK);
@@ -775,6 +818,7 @@ int main(void)
 		BOTH(refuses_to_change_a_read_only_image),
 		BOTH(continues_short_transfers),
 		BOTH(continues_many_at_a_time),
+		BOTH(of_a_file_in_memory_data_is_copied_at_once),
 		BOTH(flush_makes_writes_durable),
 		BOTH(fua_makes_a_write_durable),
 		BOTH(writethrough_makes_every_write_durable),

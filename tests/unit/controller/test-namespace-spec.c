@@ -115,6 +115,10 @@ static void takes_the_keepers_words(void **state)
 	assert_int_equal(spec.nvme.block_size, 4096);
 	assert_int_equal(spec.file.cache, BLOCK_CACHE_WRITETHROUGH);
 	assert_true(spec.file.discard && spec.file.read_only && spec.nvme.read_only);
+	assert_false(spec.file.in_memory);
+	json_add_bool(object, "in_memory", true);
+	assert_int_equal(namespace_spec_from_json(object, &spec, NULL), 0);
+	assert_true(spec.file.in_memory);
 	assert_memory_equal(spec.nvme.uuid, uuid, 16);
 }
 

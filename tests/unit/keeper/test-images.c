@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/fd.h"
+#include "base/json.h"
 #include "base/util.h"
 #include "keeper/images.h"
 #include "tests/unit/test.h"
@@ -206,6 +207,24 @@ static void tells_of_what_the_guest_does_not_see(void **state)
 	assert_true(tells_of_tail(1 * MiB + 512, 4096));
 }
 
+/* It is the keeper's, so that it outlives the controller, which shall know what it is. */
+static void a_memory_disk_is_a_file_in_memory(void **state)
+{
+	static const char *const types[] = { "memory", "file" };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+		_cleanup_json_ struct json_object *config = json_object_new_object();
+		_cleanup_json_ struct json_object *copy = NULL;
+
+		json_add_string(config, "type", types[i]);
+		json_add_string(config, "cache", "none");
+		copy = namespace_config_for_controller(config);
+		assert_string_equal(json_string_or(copy, "type", ""), "file");
+		assert_string_equal(json_string_or(copy, "cache", ""), i ? "none" : "writeback");
+		assert_int_equal(json_bool_or(copy, "in_memory", false), !i);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -218,6 +237,7 @@ int main(void)
 		TEST(notices_a_replaced_image),
 		TEST(serves_no_qcow2_as_raw),
 		TEST(tells_of_what_the_guest_does_not_see),
+		TEST(a_memory_disk_is_a_file_in_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
