@@ -65,6 +65,7 @@ static const struct control_command commands[] = {
 	{ "unmanage", CONTROL_DAEMON, 0, ARGUMENTS(STRING("domain"), BOOLEAN("all")) },
 	{ "migrate-check", CONTROL_DAEMON, 0, ARGUMENTS(REQUIRED_STRING("domain")) },
 	{ "host-status", CONTROL_DAEMON, 0, NULL },
+	{ "look", CONTROL_DAEMON, 0, ARGUMENTS(REQUIRED_STRING("domain")) },
 
 	{ "status", CONTROL_KEEPER, 0, NULL },
 	{ "add-controller", CONTROL_KEEPER, 0, ARGUMENTS(REQUIRED_OBJECT("controller")) },
@@ -75,6 +76,9 @@ static const struct control_command commands[] = {
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_NUMBER("nsid")) },
 	{ "resize-namespace", CONTROL_KEEPER | CONTROL_CONTROLLER, 0,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_NUMBER("nsid"), NUMBER("limit")) },
+	{ "set-block-size", CONTROL_KEEPER | CONTROL_CONTROLLER, 0,
+	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_NUMBER("nsid"),
+		    REQUIRED_NUMBER("block_size")) },
 	{ "set-iotune", CONTROL_KEEPER | CONTROL_CONTROLLER, 0,
 	  ARGUMENTS(REQUIRED_NUMBER("index"), REQUIRED_NUMBER("nsid"), REQUIRED_OBJECT("iotune")) },
 	{ "upgrade", CONTROL_KEEPER, 0, NULL },

@@ -353,6 +353,16 @@ static void silent(struct host *host)
 		device_guest_ran(device, UINT64_MAX);
 }
 
+static void block_size(struct host *host, uint32_t nsid, uint32_t size)
+{
+	struct device *device = container_of(host, struct device, host);
+
+	if (device->events.block_size)
+		device->events.block_size(device->events.opaque, device, nsid, size);
+	else
+		namespaces_set_block_size(&device->namespaces, nsid, size);
+}
+
 struct nvme_controller *device_controller(const struct device *device)
 {
 	return device->ctrl;
@@ -535,6 +545,7 @@ struct device *device_new(sd_event *event, struct io_threads *threads,
 	host_init(&device->host, threads);
 	device->host.io_error = io_error;
 	device->host.silent = silent;
+	device->host.block_size = block_size;
 	device->doorbells.fd = -1;
 	if (page >= 0 && map_doorbells(device, steal_fd(&page), errp) < 0)
 		goto no_doorbells;

@@ -32,6 +32,9 @@ struct device_events {
 	/* The guest has said nothing for its Keep Alive Timeout: device_guest_ran() answers. NULL:
 	 * nobody knows when it is stopped, and it is taken to run. */
 	void (*silent)(void *opaque, struct device *device);
+	/* A namespace shall have that block size: namespaces_set_block_size() when that is recorded. NULL:
+	 * the next start knows nothing of this one. */
+	void (*block_size)(void *opaque, struct device *device, uint32_t nsid, uint32_t block_size);
 	void *opaque;
 };
 

@@ -169,6 +169,13 @@ static void host_silent(struct nvme_host *nvme)
 	host->silent(host);
 }
 
+static void host_block_size(struct nvme_host *nvme, uint32_t nsid, uint32_t block_size)
+{
+	struct host *host = to_host(nvme);
+
+	host->block_size(host, nsid, block_size);
+}
+
 static const struct nvme_host_ops host_ops = {
 	.resolve = host_resolve,
 	.contains = host_contains,
@@ -187,6 +194,7 @@ static const struct nvme_host_ops host_ops = {
 	.cancel_reads = host_cancel_reads,
 	.io_error = host_io_error,
 	.silent = host_silent,
+	.block_size = host_block_size,
 };
 
 void host_init(struct host *host, struct io_threads *threads)

@@ -27,6 +27,8 @@ struct host {
 	void (*io_error)(struct host *host, uint32_t nsid, enum block_op op, int error);
 	/* Whoever knows whether the guest runs; see nvme_host_silent(). */
 	void (*silent)(struct host *host);
+	/* Whoever records it; see nvme_host_block_size(). */
+	void (*block_size)(struct host *host, uint32_t nsid, uint32_t block_size);
 	/* Who wants to know of message writes that the client has executed; control thread. */
 	void (*written)(void *opaque, uint64_t iova, uint32_t len);
 	void *written_opaque;

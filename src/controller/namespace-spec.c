@@ -244,6 +244,8 @@ int namespace_spec_from_json(struct json_object *object, struct namespace_spec *
 	ret->bytes = json_u64_or(object, "bytes", 0);
 	ret->limit = json_u64_or(object, "limit", 0);
 	ret->nvme.block_size = MIN(json_u64_or(object, "block_size", 0), (uint64_t)UINT32_MAX);
+	ret->nvme.next_block_size =
+		MIN(json_u64_or(object, "next_block_size", 0), (uint64_t)UINT32_MAX);
 	ret->nvme.read_only = ret->file.read_only = json_bool_or(object, "read_only", false);
 	ret->file.discard = json_bool_or(object, "discard", false);
 	ret->file.in_memory = json_bool_or(object, "in_memory", false);

@@ -225,6 +225,16 @@ int namespaces_resize(struct namespaces *namespaces, uint32_t nsid, uint64_t lim
 	return ret;
 }
 
+int namespaces_set_block_size(struct namespaces *namespaces, uint32_t nsid, uint32_t block_size)
+{
+	int ret;
+
+	host_pause(namespaces->host);
+	ret = nvme_controller_set_block_size(namespaces->ctrl, nsid, block_size);
+	host_resume(namespaces->host);
+	return ret;
+}
+
 int namespaces_set_limits(struct namespaces *namespaces, uint32_t nsid,
 			  const struct nvme_limits *limits)
 {

@@ -54,6 +54,9 @@ int namespaces_detach(struct namespaces *namespaces, uint32_t nsid, void (*done)
 int namespaces_resize(struct namespaces *namespaces, uint32_t nsid, uint64_t limit,
 		      uint64_t *ret_capacity);
 
+/** namespaces_set_block_size() - see nvme_controller_set_block_size(); 0 or -errno */
+int namespaces_set_block_size(struct namespaces *namespaces, uint32_t nsid, uint32_t block_size);
+
 /** namespaces_set_limits() - from now on; 0 or -ENOENT */
 int namespaces_set_limits(struct namespaces *namespaces, uint32_t nsid,
 			  const struct nvme_limits *limits);

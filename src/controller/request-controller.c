@@ -108,6 +108,16 @@ static void device_io_error(void *opaque, struct device *device, uint32_t nsid, 
 	tell(opaque, "io-error", data);
 }
 
+static void device_block_size(void *opaque, struct device *device, uint32_t nsid,
+			      uint32_t block_size)
+{
+	struct json_object *data = json_object_new_object();
+
+	json_add_u64(data, "nsid", nsid);
+	json_add_u64(data, "block_size", block_size);
+	tell(opaque, "block-size", data);
+}
+
 static int parse_controller(struct json_object *arguments, struct nvme_controller_config *ret,
 			    struct error **errp)
 {
@@ -147,7 +157,8 @@ void request_add_controller(struct requests *requests, struct control_request *r
 	struct device_events events = { .ready = device_ready,
 					.disconnected = device_disconnected,
 					.io_error = device_io_error,
-					.silent = device_silent };
+					.silent = device_silent,
+					.block_size = device_block_size };
 	struct error *err = NULL;
 	struct entry *entry;
 

@@ -76,6 +76,24 @@ void request_remove_namespace(struct requests *requests, struct control_request 
 	requests_introduce(requests);
 }
 
+void request_set_block_size(struct requests *requests, struct control_request *request,
+			    struct json_object *arguments, int *fds, size_t fd_count)
+{
+	struct entry *entry = requests_find_ready(requests, request, arguments);
+	uint64_t block_size = json_u64_or(arguments, "block_size", 0);
+	int ret;
+
+	if (!entry)
+		return;
+	ret = namespaces_set_block_size(device_namespaces(entry->device),
+					json_u64_or(arguments, "nsid", 0),
+					MIN(block_size, (uint64_t)UINT32_MAX));
+	if (ret < 0)
+		requests_fail(request, -ret, strerror(-ret));
+	else
+		control_request_reply(request, NULL);
+}
+
 void request_set_iotune(struct requests *requests, struct control_request *request,
 			struct json_object *arguments, int *fds, size_t fd_count)
 {

@@ -55,6 +55,7 @@ void request_controller_close(struct entry *entry);
 request_fn request_add_namespace;
 request_fn request_remove_namespace;
 request_fn request_resize_namespace;
+request_fn request_set_block_size;
 request_fn request_set_iotune;
 request_fn request_retry;
 request_fn request_guest_ran;

@@ -102,6 +102,7 @@ static const struct {
 	{ "add-namespace", request_add_namespace },
 	{ "remove-namespace", request_remove_namespace },
 	{ "resize-namespace", request_resize_namespace },
+	{ "set-block-size", request_set_block_size },
 	{ "set-iotune", request_set_iotune },
 	{ "retry", request_retry },
 	{ "guest-ran", request_guest_ran },

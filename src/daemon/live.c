@@ -6,6 +6,7 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "daemon/attach.h"
+#include "daemon/format.h"
 #include "daemon/keeper-config.h"
 #include "daemon/keeper-status.h"
 #include "daemon/keeper.h"
@@ -363,6 +364,7 @@ static void add_disks(struct live *live, struct metadata_controller *controller)
 		if (namespace && same_source(live, controller, disk, namespace)) {
 			set_iotune(live, controller->index, disk, namespace);
 			set_capacity(live, controller->index, disk);
+			format_take(live->domain, live->dom, controller->index, disk, namespace);
 			disk->state = METADATA_STATE_ATTACHED;
 			got++;
 			continue;
@@ -498,6 +500,21 @@ static void drop_unplugged(struct live *live)
 	}
 }
 
+static void tell_formats(struct live *live)
+{
+	size_t i, j;
+
+	for (i = 0; i < live->wish->controller_count; i++) {
+		struct metadata_controller *controller = &live->wish->controllers[i];
+		struct json_object *there =
+			keeper_status_controller(live->status, controller->index);
+
+		for (j = 0; j < controller->disk_count; j++)
+			format_tell(live->domain, controller->index, &controller->disks[j],
+				    keeper_status_namespace(there, controller->disks[j].nsid));
+	}
+}
+
 static int apply(struct live *live, struct error **errp)
 {
 	struct error *err = NULL;
@@ -526,6 +543,8 @@ static int apply(struct live *live, struct error **errp)
 		add_disks(live, &live->wish->controllers[i]);
 	settle(live->wish);
 	r = write_record(live, errp);
+	if (r >= 0)
+		tell_formats(live);
 	if (r > 0)
 		r = live_read(live, errp);
 	if (r < 0)

@@ -8,6 +8,7 @@ src_libdaemon_a_SOURCES = \
 	src/daemon/capabilities.c src/daemon/capabilities.h \
 	src/daemon/config.c src/daemon/config.h \
 	src/daemon/definition.c src/daemon/definition.h \
+	src/daemon/format.c src/daemon/format.h \
 	src/daemon/domain.c src/daemon/domain.h \
 	src/daemon/hooks.c src/daemon/hooks.h \
 	src/daemon/hugepages.c src/daemon/hugepages.h \

@@ -3,9 +3,12 @@
 
 #include "base/i18n.h"
 #include "daemon/definition.h"
+#include "daemon/keeper.h"
 #include "daemon/libvirt.h"
+#include "daemon/reconcile.h"
 #include "daemon/request.h"
 #include "daemon/requests.h"
+#include "domain-xml/identity.h"
 
 int request_domain_open(struct request_domain *target, const char *name, struct error **errp)
 {
@@ -40,6 +43,18 @@ void request_domain_close(struct request_domain *target)
 		virDomainFree(target->dom);
 	if (target->conn)
 		virConnectClose(target->conn);
+}
+
+int request_look(struct json_object *arguments, struct json_object **ret_result,
+		 struct error **errp)
+{
+	const char *uuid = json_string_or(arguments, "domain", "");
+	uint8_t id[16];
+
+	if (identity_controller_uuid(uuid, 0, id) < 0 || !keeper_runs(uuid))
+		return error_set(errp, ENOENT, _("there is no domain '%s'"), uuid);
+	reconcile_request(uuid);
+	return 0;
 }
 
 int request_flags(const struct request_domain *target, struct json_object *arguments,

@@ -46,6 +46,7 @@ static const struct {
 	{ "unmanage", request_unmanage, LANE_REQUEST },
 	{ "migrate-check", request_migrate_check, LANE_REQUEST },
 	{ "host-status", request_host_status, LANE_REQUEST },
+	{ "look", request_look, LANE_REQUEST },
 };
 
 static struct pool *lanes[2];

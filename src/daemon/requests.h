@@ -23,6 +23,8 @@ typedef int (*request_fn)(struct json_object *arguments, struct json_object **re
 /* request-domain.c */
 int request_define(struct json_object *arguments, struct json_object **ret_result,
 		   struct error **errp);
+int request_look(struct json_object *arguments, struct json_object **ret_result,
+		 struct error **errp);
 int request_unmanage(struct json_object *arguments, struct json_object **ret_result,
 		     struct error **errp);
 /* request-upgrade.c */

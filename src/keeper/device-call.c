@@ -355,6 +355,30 @@ void device_resize_namespace(struct device *device, uint32_t nsid, uint64_t limi
 	call(step, step->retry, change_arguments(step, ns), NULL, 0);
 }
 
+void device_set_block_size(struct device *device, uint32_t nsid, uint64_t block_size,
+			   device_done done, void *opaque)
+{
+	struct device_namespace *ns = device_find_namespace(device, nsid);
+	struct json_object *arguments;
+	struct step *step;
+
+	if (!ns) {
+		no_namespace(device, nsid, done, opaque);
+		return;
+	}
+	/* What is recorded stays so, whatever becomes of the call. */
+	if (block_size) {
+		json_add_u64(ns->json, "block_size", block_size);
+		json_object_object_del(ns->json, "next_block_size");
+		ns->config.block_size = block_size;
+	}
+	step = new_step(device, nsid, done, opaque);
+	step->patient = true;
+	arguments = namespace_arguments(device, nsid);
+	json_add_u64(arguments, "block_size", block_size);
+	call(step, "set-block-size", arguments, NULL, 0);
+}
+
 void device_set_iotune(struct device *device, uint32_t nsid, struct json_object *iotune,
 		       device_done done, void *opaque)
 {

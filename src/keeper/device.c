@@ -297,16 +297,27 @@ void device_unlock_images(struct device *device)
 		image_unlock(&ns->image);
 }
 
+uint64_t device_next_block_size(const struct device_namespace *ns)
+{
+	return json_u64_or(ns->json, "next_block_size", 0);
+}
+
 int device_check_size(const struct device *device, struct error **errp)
 {
 	const struct device_namespace *ns;
 
-	for (ns = device->namespaces; ns; ns = ns->next)
+	for (ns = device->namespaces; ns; ns = ns->next) {
+		if (device_next_block_size(ns))
+			return error_set(errp, EBUSY,
+					 _("nvme%un%u is being formatted to another block size, "
+					   "which is not in the definition yet; try again"),
+					 device->config.index, ns->config.nsid);
 		if (json_u64_or(ns->json, "limit", 0))
 			return error_set(
 				errp, EBUSY,
 				_("nvme%un%u is being made smaller; if nothing does that any "
 				  "more, finish it by `virt-nvme resize` without a size"),
 				device->config.index, ns->config.nsid);
+	}
 	return 0;
 }

@@ -101,7 +101,16 @@ void device_set_iotune(struct device *device, uint32_t nsid, struct json_object 
 void device_resize_namespace(struct device *device, uint32_t nsid, uint64_t limit, device_done done,
 			     void *opaque);
 
-/** device_check_size() - 0, or -EBUSY with a sentence when one of its disks is half resized */
+/** device_next_block_size() - that is being recorded, see formats.c; 0: none */
+uint64_t device_next_block_size(const struct device_namespace *ns);
+
+/** device_set_block_size() - that is recorded, for the controller and its successors; 0: it cannot
+ * be, it stays what it is */
+void device_set_block_size(struct device *device, uint32_t nsid, uint64_t block_size,
+			   device_done done, void *opaque);
+
+/** device_check_size() - 0, or -EBUSY with a sentence when one of its disks is half resized, or half
+ * formatted to another block size */
 int device_check_size(const struct device *device, struct error **errp);
 
 #endif

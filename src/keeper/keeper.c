@@ -192,6 +192,8 @@ static void on_controller_event(void *opaque, const char *event, struct json_obj
 		io_errors_handle(keeper, device, data);
 	else if (device && string_equal(event, "silent"))
 		keep_alive_handle(keeper, device);
+	else if (device && string_equal(event, "block-size"))
+		formats_handle(keeper, device, data);
 }
 
 static void on_controller_stopped(void *opaque)
@@ -419,7 +421,10 @@ int keeper_load(struct keeper *keeper, sd_event *event, const struct keeper_conf
 		return r;
 	keeper->requests = requests_load(keeper, json_child(json, "requests", json_type_object),
 					 ret_request, errp);
-	return keeper->requests ? 0 : -EIO;
+	if (!keeper->requests)
+		return -EIO;
+	formats_look(keeper);
+	return 0;
 }
 
 void keeper_stop(struct keeper *keeper, const char *why)
@@ -439,6 +444,7 @@ void keeper_stop(struct keeper *keeper, const char *why)
 
 void keeper_done(struct keeper *keeper)
 {
+	formats_done(&keeper->formats);
 	requests_free(keeper->requests);
 	monitor_free(keeper->monitor);
 	vmstate_free(keeper->vmstate);

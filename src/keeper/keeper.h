@@ -3,6 +3,7 @@
 #define KEEPER_KEEPER_H
 
 #include "keeper/device.h"
+#include "keeper/formats.h"
 #include "keeper/hand-over.h"
 #include "keeper/monitor.h"
 #include "keeper/requests.h"
@@ -28,6 +29,7 @@ struct keeper {
 	struct migration *migration;
 	struct hand_over *hand_over;
 	struct requests *requests;
+	struct formats formats;
 	int64_t running_since_ms; /* see keep-alive.c; CLOCK_MONOTONIC */
 	unsigned adopting;	  /* devices that the controller has not accepted yet */
 	sd_event_source *start_timer, *sigterm;

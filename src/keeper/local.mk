@@ -16,6 +16,7 @@ src_libkeeper_a_SOURCES = \
 	src/keeper/hand-over-replay.c \
 	src/keeper/hand-over-source.c \
 	src/keeper/images.c src/keeper/images.h \
+	src/keeper/formats.c src/keeper/formats.h \
 	src/keeper/io-errors.c src/keeper/io-errors.h \
 	src/keeper/keep-alive.c src/keeper/keep-alive.h \
 	src/keeper/keeper.c src/keeper/keeper.h \

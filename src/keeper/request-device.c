@@ -152,6 +152,28 @@ void request_resize_namespace(struct keeper *keeper, struct control_request *req
 					new_pending(keeper, request, 0));
 }
 
+void request_set_block_size(struct keeper *keeper, struct control_request *request,
+			    struct json_object *arguments)
+{
+	struct device *device = find_device(keeper, request, arguments);
+	uint64_t nsid = json_u64_or(arguments, "nsid", 0);
+	uint64_t block_size = json_u64_or(arguments, "block_size", 0);
+	const struct device_namespace *ns;
+	struct error *err = NULL;
+
+	if (!device)
+		return;
+	ns = device_find_namespace(device, nsid);
+	if (!ns || !block_size || device_next_block_size(ns) != block_size) {
+		error_set(&err, EINVAL, _("nvme%un%llu is not being formatted to that"),
+			  device->config.index, (unsigned long long)nsid);
+		control_request_fail(request, err);
+		return;
+	}
+	device_set_block_size(device, nsid, block_size, answer_empty,
+			      new_pending(keeper, request, 0));
+}
+
 void request_set_iotune(struct keeper *keeper, struct control_request *request,
 			struct json_object *arguments)
 {

@@ -22,6 +22,7 @@ request_fn request_remove_controller;
 request_fn request_add_namespace;
 request_fn request_remove_namespace;
 request_fn request_resize_namespace;
+request_fn request_set_block_size;
 request_fn request_set_iotune;
 
 /* request-status.c */

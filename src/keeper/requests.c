@@ -79,6 +79,7 @@ static const struct handler {
 	{ "add-namespace", request_add_namespace, true },
 	{ "remove-namespace", request_remove_namespace, true },
 	{ "resize-namespace", request_resize_namespace, true },
+	{ "set-block-size", request_set_block_size, true },
 	{ "set-iotune", request_set_iotune, true },
 	{ "upgrade", upgrade, true },
 	{ "permit-migration", permit_migration, false },

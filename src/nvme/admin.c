@@ -29,8 +29,9 @@ static const struct {
 	{ NVME_ADMIN_ASYNC_EVENT, NVME_SUPPORTED, nvme_async_event_request },
 	{ NVME_ADMIN_KEEP_ALIVE, NVME_SUPPORTED, nvme_keep_alive },
 	{ NVME_ADMIN_DOORBELL_BUFFER, NVME_SUPPORTED, nvme_doorbell_config },
-	{ NVME_ADMIN_FORMAT, NVME_SUPPORTED | NVME_EFFECT_CONTENT | NVME_EFFECT_ALONE, nvme_format,
-	  nvme_format_judge },
+	{ NVME_ADMIN_FORMAT,
+	  NVME_SUPPORTED | NVME_EFFECT_CONTENT | NVME_EFFECT_NAMESPACE | NVME_EFFECT_ALONE,
+	  nvme_format, nvme_format_judge },
 };
 
 nvme_status nvme_admin_parse(struct nvme_request *request)

@@ -74,10 +74,12 @@ struct nvme_limits {
 struct nvme_namespace_config {
 	uint32_t nsid;	     /* 1 to NVME_MAX_NAMESPACES */
 	uint32_t block_size; /* logical: 512 or 4096; 0: 512, or 4096 when the image needs it */
-	uint8_t nguid[16];   /* all zero: derived (UUIDv5) from the subsystem's uuid and nsid */
-	uint8_t uuid[16];    /* the same */
-	uint8_t eui64[8];    /* all zero: none */
-	bool read_only;	     /* write protected whatever the image allows */
+	uint32_t
+		next_block_size; /* that a predecessor has asked for, nvme_host_block_size(); 0: none */
+	uint8_t nguid[16];	 /* all zero: derived (UUIDv5) from the subsystem's uuid and nsid */
+	uint8_t uuid[16];	 /* the same */
+	uint8_t eui64[8];	 /* all zero: none */
+	bool read_only;		 /* write protected whatever the image allows */
 	bool shareable; /* others may write to the image: no pair is alone with it, see fused.c; other
 			   controllers of the subsystem may have it as well, see ana.h */
 	enum nvme_error_policy error_policy;
@@ -172,6 +174,15 @@ bool nvme_controller_is_frozen(const struct nvme_controller *ctrl);
 /** nvme_controller_resized() - the block's capacity has changed (after block_refresh()); nobody
  * submits meanwhile. 0, -ENOENT, or -EINVAL when no block is left */
 int nvme_controller_resized(struct nvme_controller *ctrl, uint32_t nsid);
+
+/**
+ * nvme_controller_set_block_size() - what nvme_host_block_size() asked for is recorded, or
+ * (0) cannot be for now; while all workers stand at a pause point
+ *
+ * Return: 0, -ENOENT, -EINVAL.
+ */
+int nvme_controller_set_block_size(struct nvme_controller *ctrl, uint32_t nsid,
+				   uint32_t block_size);
 
 /** nvme_controller_set_limits() - from here on; while all workers stand at a pause point. 0 or
  * -ENOENT */

@@ -74,6 +74,7 @@ struct nvme_host_ops {
 	void (*cancel_reads)(struct nvme_host *host, bool cancel);
 	void (*io_error)(struct nvme_host *host, uint32_t nsid, enum block_op op, int error);
 	void (*silent)(struct nvme_host *host);
+	void (*block_size)(struct nvme_host *host, uint32_t nsid, uint32_t block_size);
 };
 
 struct nvme_host {
@@ -244,6 +245,16 @@ static inline void nvme_host_io_error(struct nvme_host *host, uint32_t nsid, enu
 static inline void nvme_host_silent(struct nvme_host *host)
 {
 	host->ops->silent(host);
+}
+
+/**
+ * nvme_host_block_size() - a namespace that is all zeroes shall have that block size; it is to be
+ * recorded where the machine's next start finds it, durably, before
+ * nvme_controller_set_block_size(); control thread
+ */
+static inline void nvme_host_block_size(struct nvme_host *host, uint32_t nsid, uint32_t block_size)
+{
+	host->ops->block_size(host, nsid, block_size);
 }
 
 #endif

@@ -122,7 +122,10 @@ static void identify_namespace(const struct nvme_namespace *ns, struct nvme_iden
 	id->msrc = NVME_COPY_MAX_RANGES - 1;
 	memcpy(id->nguid, ns->nguid, sizeof(id->nguid));
 	memcpy(id->eui64, ns->eui64, sizeof(id->eui64));
-	id->lbaf[0].data_shift = ns->block_shift;
+	for (unsigned i = 0; i < nvme_format_count(ns); i++)
+		id->lbaf[i].data_shift = nvme_format_shift(ns, i);
+	id->nlbaf = nvme_format_count(ns) - 1;
+	id->flbas = ns->block_shift != id->lbaf[0].data_shift;
 }
 
 static void identify_independent(const struct nvme_namespace *ns,

@@ -98,6 +98,7 @@ static struct nvme_namespace *namespace_new(struct nvme_controller *ctrl,
 	if (ns->memory_alignment > 1)
 		ns->memory_alignment = MAX(ns->memory_alignment, info->block_size);
 	ns->block_shift = block_size == 4096 ? 12 : 9;
+	ns->formattable = !config->shareable && info->block_size <= 512 && info->capacity >= 4096;
 	ns->read_only = config->read_only || info->read_only;
 	ns->shareable = config->shareable;
 	ns->shared = config->shareable && nvme_ana_is_used(ctrl);
@@ -107,6 +108,7 @@ static struct nvme_namespace *namespace_new(struct nvme_controller *ctrl,
 	derive(ctrl, "nguid", config->nsid, config->nguid, ns->nguid);
 	derive(ctrl, "uuid", config->nsid, config->uuid, ns->uuid);
 	memcpy(ns->eui64, config->eui64, sizeof(ns->eui64));
+	nvme_format_init(ns, config->next_block_size);
 	for (unsigned i = 0; i < workers; i++) {
 		ns->shares[i].ns = ns;
 		ns->shares[i].error_call.run = nvme_hold_report;
@@ -300,6 +302,7 @@ static void leave(struct nvme_host_call *call)
 	share->call.run = left;
 	share->leaving = true;
 	nvme_hold_give_up(ns->ctrl->workers[worker], ns);
+	nvme_format_give_up(ns->ctrl->workers[worker], ns);
 	nvme_throttle_hurry(ns->ctrl->workers[worker]);
 	nvme_namespace_put(ns, worker);
 }
@@ -343,6 +346,23 @@ int nvme_controller_resized(struct nvme_controller *ctrl, uint32_t nsid)
 		return -EINVAL; /* that is none; what is read or written is refused below */
 	WRITE_ONCE(ns->blocks, blocks);
 	record(ns);
+	return 0;
+}
+
+int nvme_controller_set_block_size(struct nvme_controller *ctrl, uint32_t nsid, uint32_t block_size)
+{
+	struct nvme_namespace *ns = nvme_namespace_find(ctrl, nsid);
+
+	if (!ns)
+		return -ENOENT;
+	if (block_size && block_size != 512 && block_size != 4096)
+		return -EINVAL;
+	if (block_size)
+		nvme_format_recorded(ns, block_size == 4096 ? 12 : 9);
+	else
+		nvme_format_recorded(ns, ns->block_shift);
+	record(ns);
+	nvme_controller_wake(ctrl);
 	return 0;
 }
 

@@ -60,7 +60,8 @@ struct nvme_namespace {
 	uint64_t blocks; /* atomic: resizing changes it */
 	uint32_t nsid;
 	uint32_t memory_alignment;
-	uint8_t block_shift;
+	uint8_t block_shift; /* changed by a format, while nothing else is in flight */
+	bool formattable;    /* to the other block size as well */
 	bool read_only;
 	bool shareable;
 	bool shared; /* and other controllers of the subsystem may have it */
@@ -72,8 +73,11 @@ struct nvme_namespace {
 	struct nvme_share *share; /* NULL: nobody else is known to have the image */
 
 	/* See format.c; worker 0's. */
-	uint32_t format;    /* the command's slot in the admin queue's journal, from 1; atomic */
-	uint64_t formatted; /* bytes */
+	uint32_t format;     /* the command's slot in the admin queue's journal, from 1; atomic */
+	uint64_t formatted;  /* bytes */
+	unsigned in_the_way; /* other commands in flight */
+	uint8_t next_shift;  /* of the block size that is being recorded; 0: of none; atomic */
+	struct nvme_host_call record_call;
 
 	/* Of a fused pair, see fused.c; atomic. */
 	uint64_t claim; /* 0: there is none */

@@ -286,6 +286,7 @@ enum {
 
 #define NVME_SUPPORTED	       (1u << 0)  /* an entry of pages 00h, 05h and 12h */
 #define NVME_EFFECT_CONTENT    (1u << 1)  /* page 05h: blocks may change; 12h: user data */
+#define NVME_EFFECT_NAMESPACE  (1u << 2)  /* 05h: what the namespace can do may change */
 #define NVME_EFFECT_ALONE      (1u << 16) /* 05h: no other command to the namespace meanwhile */
 #define NVME_EFFECT_CAPABILITY (1u << 4)  /* 05h, 12h: what the controller can do may change */
 #define NVME_SCOPE_NAMESPACE   (1u << 20) /* 12h */

@@ -5,6 +5,7 @@
 #include "nvme/async-event.h"
 #include "nvme/controller-private.h"
 #include "nvme/doorbell.h"
+#include "nvme/format.h"
 #include "nvme/fused.h"
 #include "nvme/hold.h"
 #include "nvme/interrupt.h"
@@ -79,6 +80,7 @@ struct nvme_worker *nvme_worker_new(struct nvme_controller *ctrl, unsigned index
 	worker->throttle_round = 1;
 	worker->throttle_due = UINT64_MAX;
 	nvme_request_list_init(&worker->parked);
+	nvme_request_list_init(&worker->recording);
 	nvme_request_list_init(&worker->unacknowledged);
 	if (nvme_request_pool_init(&worker->pool, IO_REQUESTS) < 0)
 		goto no_pool;
@@ -219,6 +221,8 @@ static bool poll_queues(struct nvme_worker *worker)
 	any |= retry_deliveries(worker);
 	if (worker->reserving.first)
 		any |= nvme_reservation_poll(worker);
+	if (worker->recording.first)
+		any |= nvme_format_poll(worker);
 	if (can_retry_bounces(worker)) {
 		retry_bounces(worker);
 		any = true;
@@ -259,7 +263,7 @@ static bool has_work(struct nvme_worker *worker)
 	if (nvme_controller_rests(worker->ctrl))
 		return false;
 	if (can_retry_bounces(worker) || can_deliver(worker) || has_ready(worker) ||
-	    !nvme_throttle_wait(worker))
+	    nvme_format_has_work(worker) || !nvme_throttle_wait(worker))
 		return true;
 	if (!worker->index && (nvme_reservation_log_has_work(worker->ctrl) ||
 			       nvme_async_event_has_work(worker->ctrl)))
@@ -422,6 +426,7 @@ static void stop(struct nvme_host_call *call)
 	drop_all(&worker->gated);
 	drop_all(&worker->throttled);
 	drop_all(&worker->parked);
+	drop_all(&worker->recording);
 	drop_all(&worker->unacknowledged);
 	/* Only from here on: the drops above must not report before the last of them. */
 	worker->stopping = true;

@@ -49,6 +49,7 @@ struct nvme_worker {
 	uint64_t throttle_due;		    /* when to look at them; CLOCK_MONOTONIC, ns */
 	uint64_t throttle_round;	    /* from 1 */
 	struct nvme_request_list parked;    /* worker 0: Asynchronous Event Requests */
+	struct nvme_request_list recording; /* worker 0: see format.c */
 	struct nvme_request_list unacknowledged;	 /* see request.h */
 	struct nvme_segment segments[NVME_MAX_SEGMENTS]; /* of the data pointer in hand */
 

@@ -58,6 +58,26 @@ def test_firmware_boots_from_it(vhost, domain, machine, firmware, boot, data):
     assert digest_of(vhost, image) == written
 
 
+def block_size(guest, device):
+    return int(guest.check(f'blockdev --getss {device}'))
+
+
+def format_while_the_daemon_is_away(vhost, name, guest, device):
+    """The new block size is in the definition when the guest hears of it."""
+    vhost.stop_daemon()
+    guest.check(f'(nvme format {device} -l 1 --force; echo $? > /tmp/formatted) > /dev/null 2>&1 &')
+    log = vhost.host.path(f'/var/log/virtnvme/{name}.log')
+    vhost.host.wait_for(lambda: 'formatted it to blocks of 4096 bytes' in log.read_text(), 'the format', 30)
+    assert guest.exec('test -e /tmp/formatted').status != 0
+    vhost.start_daemon()
+    vhost.host.wait_for(lambda: guest.exec('test -e /tmp/formatted').status == 0, 'the end of the format', 60)
+    for where in ('--live', '--config'):
+        assert 'logical_block_size="4096"' in vhost.metadata(name, where)
+    assert guest.check('cat /tmp/formatted').strip() == '0'
+    assert block_size(guest, device) == 4096
+    guest.check(f'cmp -n 16777216 {device} /dev/zero')
+
+
 @pytest.fixture
 def hugepages(vhost):
     vhost.host.add_hugepages(HUGEPAGES)
@@ -101,6 +121,7 @@ def test_hugepages_and_three_namespaces(vhost, domain, hugepages):
     assert len(set(written.values())) == 3
     guest.reboot()
     assert {size: digest_in(guest, device_of(guest, size)) for size in (24, 12, 16)} == written
+    format_while_the_daemon_is_away(vhost, domain, guest, device_of(guest, 16))
     vhost.virsh('destroy', domain)
     assert digest_of(vhost, f'{IMAGES}/other-a.raw') == written[24]
     assert digest_of(vhost, volume) == written[12]
@@ -109,6 +130,7 @@ def test_hugepages_and_three_namespaces(vhost, domain, hugepages):
     assert digest_in(guest, device_of(guest, 24)) == written[24]
     assert digest_in(guest, device_of(guest, 12)) == written[12]
     guest.check(f'mount {device_of(guest, 12)} /mnt && {FIO} --filename=/mnt/fio --size=4M --verify_only && umount /mnt')
+    assert block_size(guest, device_of(guest, 16)) == 4096
     # Memory is as volatile as it says.
     guest.check(f'cmp -n 16777216 {device_of(guest, 16)} /dev/zero')
     vhost.virsh('destroy', domain)

@@ -124,10 +124,13 @@ def test_hotplug_after_a_migration(traveller):
     name = traveller.name
     traveller.at.nvme('attach-disk', name, f'{SHARED}/plug.raw', 'nvme3n1', '--capacity', '20M', '--live')
     wait_disk(traveller.at, traveller.guest, 20)
+    device = traveller.guest.check('grep -lx 40960 /sys/block/nvme*/size').split('/')[3]
+    traveller.guest.check(f'nvme format /dev/{device} -l 1 --force')
     with traveller.load():
         traveller.migrate('--live')
         traveller.settle()
         device = traveller.guest.check('grep -lx 40960 /sys/block/nvme*/size').split('/')[3]
+        assert traveller.guest.check(f'blockdev --getss /dev/{device}').strip() == '4096'
         traveller.guest.check(f'echo carried | dd of=/dev/{device} conv=fsync 2>/dev/null')
         traveller.at.nvme('detach-disk', name, 'nvme3n1', '--live')
         traveller.at.host.wait_for(lambda: 'parked' in traveller.at.metadata(name, '--live'), 'the record')

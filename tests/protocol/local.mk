@@ -17,6 +17,7 @@ PROTOCOL_TESTS = \
 	tests/protocol/test_program.py \
 	tests/protocol/test_reservations.py \
 	tests/protocol/test_reset.py \
+	tests/protocol/test_format.py \
 	tests/protocol/test_resize.py \
 	tests/protocol/test_vfio_user.py
 TEST_EXTENSIONS = .py

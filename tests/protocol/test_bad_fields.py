@@ -141,7 +141,7 @@ def bad_admin_commands(data):
     yield 'nsid', FORMAT, 0, 0, 0, (), 0, NSID, NOWHERE
     yield 'nsid', FORMAT, 64, 0, 0, (), 0, FIELD, AT_NSID
     yield 'all', FORMAT, ALL, 0, 0, (), 0, FIELD, AT_NSID
-    for cdw10 in (1, 15, 1 << 5, 1 << 12):
+    for cdw10 in (2, 15, 1 << 5, 1 << 12):
         yield 'LBAF', FORMAT, 1, 0, 0, (cdw10,), 0, LBA_FORMAT, NOWHERE
     for erase in (2, 3, 7):
         yield 'SES', FORMAT, 1, 0, 0, (erase << 9,), 0, FIELD, AT_CDW10 + 1

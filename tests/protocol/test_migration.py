@@ -26,6 +26,7 @@ from gi.repository import Gio, GLib     # noqa: E402 pylint: disable=wrong-impor
 
 VMSTATE = 'org.qemu.VMState1'
 BAR, VECTORS = 0x81000000, 5
+FORMAT = 0x80
 TABLE = b''.join((0xfee01004).to_bytes(4, 'little') + bytes(4) + (0x4021 + n).to_bytes(4, 'little') + bytes(4) for n in range(VECTORS))
 
 
@@ -334,6 +335,37 @@ def test_a_size_goes_along(sides):
     target.client.enable_vectors(target.driver.vectors)
     target.goes_on()
     assert target.driver.namespace()[0] == 32 * MIB // 512
+
+
+def test_a_block_size_goes_along(sides):
+    """None is begun while memory is copied, and one that is not recorded keeps the guest here."""
+    source = sides(1).start().guest()
+    driver, keeper = source.driver, source.keeper
+    cid = driver.admin.submit(FORMAT, nsid=1, cdw=(1,))
+    driver.until(lambda: 'next_block_size' in keeper.call('status')['controllers'][0]['namespaces'][0])
+    source.announce()
+    with pytest.raises(Refused, match='under way'):
+        keeper.call('set-block-size', index=0, nsid=1, block_size=4096)
+    refused(source.read_ids, 'nvme0n1 is being formatted')
+    source.monitor.event('MIGRATION', status='failed')
+    source.monitor.event('RESUME')
+    until(lambda: (source.client.serve(0.01), source.state())[1] == 'none')
+    keeper.call('set-block-size', index=0, nsid=1, block_size=4096)
+    assert driver.admin.wait(cid) == 0
+    source.announce()
+    with pytest.raises(nvme.Failed) as failed:
+        driver.admin.command(FORMAT, nsid=1, cdw=(0,))
+    assert failed.value.status == 0x06      # Internal Error
+    driver.write(7, b'seven...' * 512, block_size=4096)
+    target = incoming(sides, disk={'block_size': 4096})
+    parts = source.save(announced=True)
+    move(source, target)
+    target.load(parts)
+    target.client.enable_vectors(target.driver.vectors)
+    target.monitor.event('RESUME')
+    until(lambda: (target.client.serve(0.01), target.state())[1] == 'none')
+    assert target.driver.namespace() == (16 * MIB // 4096, 4096)
+    assert target.driver.read(7, 4096, block_size=4096) == b'seven...' * 512
 
 
 @pytest.mark.parametrize('queues, fixed, expected', [(4, False, 5), (64, False, 11), (4, True, 16)])

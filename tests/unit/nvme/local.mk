@@ -8,6 +8,7 @@ NVME_TESTS = \
 	tests/unit/nvme/test-crash \
 	tests/unit/nvme/test-data-pointer \
 	tests/unit/nvme/test-format \
+	tests/unit/nvme/test-format-size \
 	tests/unit/nvme/test-fused \
 	tests/unit/nvme/test-hold \
 	tests/unit/nvme/test-keep-alive \
@@ -64,6 +65,8 @@ tests_unit_nvme_test_data_pointer_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_data_pointer_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_format_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_format_LDADD = $(MACHINE_LIBS)
+tests_unit_nvme_test_format_size_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_nvme_test_format_size_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_fused_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_fused_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_hold_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -239,6 +239,17 @@ static void host_io_error(struct nvme_host *host, uint32_t nsid, enum block_op o
 	machine->io_error.code = error;
 }
 
+static void host_block_size(struct nvme_host *host, uint32_t nsid, uint32_t block_size)
+{
+	struct machine *machine = machine_of(host);
+
+	machine->block_sizes++;
+	machine->block_size[0] = nsid;
+	machine->block_size[1] = block_size;
+	if (!machine->records_later)
+		nvme_controller_set_block_size(machine->ctrl, nsid, block_size);
+}
+
 static const struct nvme_host_ops ops = {
 	.resolve = host_resolve,
 	.contains = host_contains,
@@ -257,6 +268,7 @@ static const struct nvme_host_ops ops = {
 	.cancel_reads = host_cancel_reads,
 	.io_error = host_io_error,
 	.silent = host_silent,
+	.block_size = host_block_size,
 };
 
 static void make_workers(struct machine *machine)

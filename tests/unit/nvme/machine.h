@@ -88,6 +88,9 @@ struct machine {
 		enum block_op op;
 		int code;
 	} io_error;
+	unsigned block_sizes;	  /* asked for; the last one is */
+	uint32_t block_size[2];	  /* namespace, bytes */
+	bool records_later;	  /* the test says when; else at once */
 	bool writes_pending;	  /* posted ones are not executed yet */
 	unsigned reads, writes;	  /* by message */
 	unsigned writes_executed; /* while writes_pending */

@@ -99,6 +99,9 @@ static struct model {
 	bool notices, must_tell, masked, last_look;
 	bool format_due; /* when no I/O is under way */
 	unsigned formats, deletions;
+	/* What whoever starts the next process knows. */
+	uint32_t block_size, next_block_size;
+	unsigned sizes;
 	unsigned resizes, told, events;
 
 	/* Done again by the keeper when it was not to the end. */
@@ -124,6 +127,7 @@ static struct model {
 static jmp_buf killed;
 static unsigned long passed, kill_at;
 static bool with_pairs; /* of Compare and Write */
+static bool with_sizes; /* formats to the other block size */
 
 void nvme_crash_point(void)
 {
@@ -453,7 +457,25 @@ static void submit_q3(void)
 	}
 }
 
-/* All of the disk, while nothing else is sent to it. */
+/* The guest has formatted it, and everything else goes by small blocks. */
+static bool is_sized(void)
+{
+	return model.block_size == 512 && !model.machine->block_size[1];
+}
+
+static void record_size(void)
+{
+	uint32_t *next = &model.machine->block_size[1], size = choose(4) ? *next : 0;
+
+	*next = 0;
+	if (size) {
+		model.block_size = size;
+		model.sizes++;
+	}
+	nvme_controller_set_block_size(model.machine->ctrl, 1, size);
+}
+
+/* All of the disk, while nothing else is sent to it; now and then to large blocks and back. */
 static void submit_format(void)
 {
 	struct command *command;
@@ -468,7 +490,9 @@ static void submit_format(void)
 		return;
 	model.format_due = false;
 	memset(model.lba_busy, true, sizeof(model.lba_busy));
-	submit(command, (struct nvme_command){ .opcode = NVME_ADMIN_FORMAT, .nsid = 1 });
+	submit(command, (struct nvme_command){ .opcode = NVME_ADMIN_FORMAT,
+					       .nsid = 1,
+					       .cdw10 = with_sizes && is_sized() });
 }
 
 static struct nvme_command feature(uint8_t opcode, uint8_t id, uint32_t value)
@@ -535,14 +559,20 @@ static void completed(struct command *command, const struct machine_completion *
 {
 	uint64_t blocks;
 
+	/* Of one before a reset, whose size is not recorded yet. */
+	if (command->kind == FORMAT && completion->status == NVME_FORMAT_IN_PROGRESS) {
+		memset(model.lba_busy, 0, sizeof(model.lba_busy));
+		give_back(command);
+		return;
+	}
 	if (command->kind == WRONG_QUEUE)
 		assert_status(*completion, NVME_INVALID_QUEUE_ID);
 	else if (command->kind == MISCOMPARE || command->kind == MISFUSED_COMPARE)
 		assert_status(*completion, NVME_COMPARE_FAILURE);
 	else if (command->kind == MISFUSED_WRITE)
 		assert_status(*completion, NVME_FAILED_FUSED);
-	else
-		assert_status(*completion, 0);
+	else if (command->kind != FORMAT || completion->status != NVME_INTERNAL_ERROR)
+		assert_status(*completion, 0); /* that is a size which could not be recorded */
 	switch (command->kind) {
 	case READ:
 		assert_true(holds(data_of(command), command->value));
@@ -757,6 +787,11 @@ static void act_running(void)
 {
 	unsigned action = choose(100);
 
+	if (!is_sized()) {
+		submit_format();
+		model.format_due = false;
+		return;
+	}
 	if (model.steps == STEPS)
 		return;
 	if (model.format_due) {
@@ -771,7 +806,7 @@ static void act_running(void)
 	} else if (action < 85) {
 		submit_q3();
 	} else if (action < 90) {
-		model.disk->info.capacity += 512;
+		model.disk->info.capacity += with_sizes ? 4096 : 512;
 		model.resizes++;
 		model.must_tell = true;
 		nvme_controller_resized(model.machine->ctrl, 1);
@@ -836,7 +871,12 @@ static void act(void)
  */
 static void attach(bool not_ready)
 {
-	const struct nvme_namespace_config config = { .nsid = 1, .not_ready = not_ready };
+	const struct nvme_namespace_config config = {
+		.nsid = 1,
+		.not_ready = not_ready,
+		.block_size = model.block_size,
+		.next_block_size = model.machine->block_size[1],
+	};
 
 	assert_int_equal(nvme_controller_attach(model.machine->ctrl, &config,
 						(struct block *)model.disk, NULL),
@@ -876,6 +916,8 @@ static void run_something(void)
 		model.ghosts = false;
 		nvme_controller_set_ready(model.machine->ctrl, 1, true);
 	}
+	if (model.machine->block_size[1] && choose(6) == 0)
+		record_size();
 	if (model.frozen && choose(8) == 0) {
 		model.frozen = false;
 		nvme_controller_thaw(model.machine->ctrl);
@@ -908,8 +950,8 @@ static void recover(void)
 
 static bool is_quiet(void)
 {
-	if (model.steps < STEPS || model.phase != RUNNING || model.ghosts || model.frozen ||
-	    model.freezing || model.machine->messages)
+	if (!is_sized() || model.steps < STEPS || model.phase != RUNNING || model.ghosts ||
+	    model.frozen || model.freezing || model.machine->messages)
 		return false;
 	for (unsigned i = 0; i < COMMANDS; i++)
 		if (model.commands[i].kind && model.commands[i].kind != EVENT)
@@ -951,6 +993,8 @@ static void model_new(unsigned seed, bool by_message)
 	passed = 0;
 	kill_at = 0;
 	model.machine = machine_new(2);
+	model.machine->records_later = true;
+	model.block_size = 512;
 	model.machine->message_writes = model.machine->queue_writes = by_message;
 	model.disk = machine_disk_new(LBAS * 512 + 512);
 	model.disk->hold = true;
@@ -1011,6 +1055,7 @@ static unsigned long run(unsigned seed, bool by_message, unsigned long first, un
 /* Loads that have something of everything together, in few points. */
 static const unsigned seeds[][2] = { [false] = { 103, 300 }, [true] = { 43, 282 } };
 #define PAIRS_SEED 7
+#define SIZES_SEED 598
 static const unsigned seeds_again[] = { [false] = 195, [true] = 43 };
 
 static unsigned more_seeds(void)
@@ -1085,6 +1130,21 @@ static void killed_between_compare_and_write(void **state)
 	with_pairs = false;
 }
 
+/* The same for formats to the other block size and back. */
+static void killed_while_the_size_changes(void **state)
+{
+	with_sizes = true;
+	at_every_point(SIZES_SEED, false);
+	assert_true(model.sizes > 1);
+	again(SIZES_SEED, true);
+	for (unsigned seed = 1; seed <= more_seeds(); seed++)
+		for (unsigned mode = 0; mode < 2; mode++) {
+			at_every_point(seed, mode);
+			again(seed, mode);
+		}
+	with_sizes = false;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1092,6 +1152,7 @@ int main(void)
 		cmocka_unit_test(killed_at_every_point_in_message_mode),
 		cmocka_unit_test(killed_again_in_the_recovery),
 		cmocka_unit_test(killed_between_compare_and_write),
+		cmocka_unit_test(killed_while_the_size_changes),
 	};
 
 	/* Large blocks come zeroed from the kernel, and most of their pages are never touched. */

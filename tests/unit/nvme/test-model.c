@@ -32,6 +32,7 @@ static struct {
 	struct machine *machine;
 	struct machine_disk *disks[DISKS];
 	uint8_t *bytes[DISKS]; /* what must be on them */
+	unsigned shifts[DISKS];
 	uint64_t data, lists;
 	uint8_t *memory; /* what must be in the data pages */
 	uint32_t random;
@@ -56,7 +57,7 @@ static bool seldom(unsigned n)
 
 static unsigned shift_of(unsigned disk)
 {
-	return disk ? 12 : 9;
+	return model.shifts[disk];
 }
 
 /*
@@ -631,7 +632,7 @@ static void format(unsigned disk)
 
 	switch (choose(8)) {
 	case 0:
-		command.cdw10 |= 1 + choose(15);
+		command.cdw10 |= 2 + choose(14);
 		expected = NVME_INVALID_FORMAT;
 		break;
 	case 1:
@@ -642,12 +643,17 @@ static void format(unsigned disk)
 		command.nsid = NVME_NSID_ALL;
 		expected = NVME_INVALID_FIELD;
 		break;
+	default:
+		if (choose(2))
+			command.cdw10 |= 1;
 	}
 	expect_status(&command, machine_execute(model.machine, 0, command).status, expected);
-	if (expected)
+	if (expected) {
 		model.errors++;
-	else
-		memset(model.bytes[disk], 0, DISK_BYTES);
+		return;
+	}
+	memset(model.bytes[disk], 0, DISK_BYTES);
+	model.shifts[disk] = command.cdw10 & 1 ? 12 : 9;
 }
 
 /* What is not an I/O command. Of most of this nothing is seen in what commands do. */
@@ -704,6 +710,7 @@ static void the_reference_is_always_right(void **state)
 	for (unsigned i = 0; i < DISKS; i++) {
 		model.disks[i] = machine_disk_new(DISK_BYTES);
 		model.bytes[i] = calloc(1, DISK_BYTES);
+		model.shifts[i] = i ? 12 : 9;
 	}
 	model.disks[0]->info.block_size = 1;
 	model.disks[1]->info.memory_alignment = 512;
