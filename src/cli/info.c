@@ -102,7 +102,11 @@ static void print_reservations(struct json_object *disk, struct table *table)
 	if (!json_bool_or(disk, "shareable", false) || !reservations)
 		return;
 	printf("\n%-12s %s: ", _("Reservations:"), json_string_or(disk, "target", "-"));
-	if (json_bool_or(reservations, "offered", false))
+	if (json_bool_or(reservations, "persistent", false))
+		puts(_("offered, through a loss of power if the guest wants"));
+	else if (json_child(reservations, "persistent", json_type_boolean))
+		puts(_("offered, not through a loss of power (why is in the domain's log)"));
+	else if (json_bool_or(reservations, "offered", false))
 		puts(_("offered"));
 	else
 		printf(_("none, %s\n"), json_string_or(reservations, "reason", "-"));

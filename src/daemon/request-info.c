@@ -167,13 +167,16 @@ static void add_sizes(struct json_object *entry, const char *path, uint64_t live
 }
 
 static void add_reservations(struct json_object *entry, const struct metadata_disk *disk,
-			     const char *path, bool block)
+			     const char *path, bool block, struct json_object *there)
 {
-	struct json_object *object = json_object_new_object();
+	struct json_object *object = json_object_new_object(), *persistent;
 	const char *reason = keeper_config_no_reservations(disk, path, block);
 
 	json_add_bool(object, "offered", !reason);
 	json_add_string(object, "reason", reason);
+	/* Whether it can is found out when it is opened. */
+	if (!reason && json_object_object_get_ex(there, "persistent", &persistent))
+		json_add(object, "persistent", json_object_get(persistent));
 	json_add(entry, "reservations", object);
 }
 
@@ -195,7 +198,7 @@ static struct json_object *disk_info(unsigned index, const struct metadata_disk 
 	json_add_string(entry, "source", source);
 	if (volumes_path(disk, &path, &block, NULL) == 0) {
 		json_add_string(entry, "path", path);
-		add_reservations(entry, disk, path, block);
+		add_reservations(entry, disk, path, block, there);
 	}
 	json_add_bool(entry, "shareable", disk->shareable);
 	add_sizes(entry, path,

@@ -140,7 +140,8 @@ static void send_namespace(struct step *step, struct device_namespace *ns)
 		fds[fd_count++] = reservations[0];
 		fds[fd_count++] = reservations[1];
 	}
-	if (reservations[2] >= 0) {
+	ns->persistent = reservations[2] >= 0;
+	if (ns->persistent) {
 		json_add_bool(json, "persistence", true);
 		fds[fd_count++] = reservations[2];
 	}

@@ -184,6 +184,7 @@ static struct json_object *save_namespace(const struct device_namespace *ns)
 	json_add(json, "config", json_object_get(ns->json));
 	carry_fd(json, "lock", ns->image.lock_fd);
 	json_add_u64(json, "capacity", ns->capacity);
+	json_add_bool(json, "persistent", ns->persistent);
 	json_add_string(json, "problem", ns->problem);
 	return json;
 }
@@ -214,6 +215,7 @@ static int load_namespace(struct device *device, struct json_object *json, struc
 		return error_set_errno(errp, ENOMEM, "namespace");
 	ns->image.lock_fd = carried_fd(json, "lock");
 	ns->capacity = json_u64_or(json, "capacity", 0);
+	ns->persistent = json_bool_or(json, "persistent", false);
 	ns->problem = problem ? strdup(problem) : NULL;
 	ns->json = json_object_get(json_child(json, "config", json_type_object));
 	for (link = &device->namespaces; *link; link = &(*link)->next)

@@ -17,6 +17,7 @@ struct device_namespace {
 	struct namespace_config config;
 	struct image image;
 	uint64_t capacity; /* bytes, as the controller says */
+	bool persistent;   /* its reservations can outlast a loss of power */
 	char *problem;	   /* what has failed, while its commands are held; see io-errors.h */
 };
 

@@ -47,6 +47,8 @@ static struct json_object *describe_namespace(const struct device *device,
 	json_add_u64(json, "block_size", ns->config.block_size);
 	if (device_next_block_size(ns))
 		json_add_u64(json, "next_block_size", device_next_block_size(ns));
+	if (ns->config.reservations)
+		json_add_bool(json, "persistent", ns->persistent);
 	json_add_string(json, "problem", ns->problem);
 	iotune = json_child(ns->json, "iotune", json_type_object);
 	json_add(json, "iotune", iotune ? json_object_get(iotune) : json_object_new_object());

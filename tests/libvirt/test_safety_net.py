@@ -45,8 +45,8 @@ def fence(vhost, one, two):
     """Two guests with one disk: the second takes it from the first."""
     first, second = join(vhost, one, 1), join(vhost, two, 2)
     try:
-        assert vhost.disks(one.name)['nvme0n2']['reservations'] == {'offered': True}
-        assert 'nvme0n2: offered' in vhost.nvme('info', one.name).stdout
+        assert vhost.disks(one.name)['nvme0n2']['reservations'] == {'offered': True, 'persistent': True}
+        assert 'nvme0n2: offered, through a loss of power' in vhost.nvme('info', one.name).stdout
         one.check(f'nvme resv-acquire {first} --rtype=1 --racqa=0 --crkey=1')
         assert writes(one, first) and not writes(two, second)
         two.check('dmesg | grep -i "reservation conflict"')

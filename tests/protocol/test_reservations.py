@@ -209,6 +209,10 @@ def test_the_file_is_cut_off(guests, image):
     b.identify(1)
 
 
+def persistent(keeper):     # noqa: F811
+    return [ns.get('persistent') for controller in keeper.call('status')['controllers'] for ns in controller['namespaces']]
+
+
 def test_successors(keeper):    # noqa: F811
     """Of the controller and of the keeper: who holds it goes on holding it. A second controller of the guest is another host."""
     reservations, persistence = (os.path.join(keeper.folder, name) for name in ('reservations', 'persistence'))
@@ -228,8 +232,10 @@ def test_successors(keeper):    # noqa: F811
     assert (write_status(a), write_status(b)) == (0, CONFLICT)
     os.kill(keeper.call('status')['controller']['pid'], signal.SIGKILL)
     assert (write_status(a), write_status(b)) == (0, CONFLICT)
+    assert persistent(keeper) == [True, None] * 2
     keeper.call('upgrade')
     assert (write_status(a), write_status(b)) == (0, CONFLICT)
+    assert persistent(keeper) == [True, None] * 2
     assert len(os.listdir(reservations)) == 1 and os.stat(reservations).st_mode & 0o777 == 0o700
     reserve(b, REGISTER, 0, 0, 2)
     reserve(b, ACQUIRE, PREEMPT_AND_ABORT | WRITE_EXCLUSIVE, 2, 1)
@@ -252,4 +258,10 @@ def test_successors(keeper):    # noqa: F811
     assert (write_status(a), write_status(b)) == (CONFLICT, 0)
     for client, _ in paths:
         client.close()
+    keeper.stop()
+    # Where there is no such folder it says so.
+    for controller in keeper.config['controllers']:
+        controller['namespaces'][0]['persistence'] = keeper.path('a.raw')
+    keeper.start()
+    assert persistent(keeper) == [False, None] * 2
     keeper.stop()
