@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Keep Alive: a guest that is silent is given up, and one that was stopped is not."""
+import socket
+import threading
 import time
 
 from client import nvme
 from test_crash import kill
-from test_faults import Monitor
+from test_faults import Monitor, until
 from test_keeper import disk, drive, keeper     # noqa: F401 pylint: disable=unused-import
 
 KEEP_ALIVE = 0x0f
@@ -25,23 +27,50 @@ def status_of_last_error(driver):
     return int.from_bytes(entry[12:14], 'little') >> 1
 
 
+class Qemu(threading.Thread):
+    """Says at each question whether the domain runs."""
+
+    def __init__(self, keeper):
+        super().__init__(daemon=True)
+        self.monitor = Monitor(keeper)
+        self.monitor.sock.settimeout(None)
+        self.running, self.questions = False, 0
+        self.start()
+
+    def run(self):
+        try:
+            while True:
+                self.monitor.serve('query-status', running=self.running)
+                self.questions += 1
+        except (OSError, ValueError):
+            pass    # the connection has ended, which is no JSON
+
+    def wait(self, questions):
+        """For so many more."""
+        questions += self.questions
+        until(lambda: self.questions >= questions)
+
+    def close(self):
+        self.monitor.sock.shutdown(socket.SHUT_RDWR)
+        self.join()
+        self.monitor.close()
+
+
 def test_who_is_silent_is_given_up(disk):
     client, driver = drive(disk)
-    monitor = Monitor(disk)
+    qemu = Qemu(disk)
     set_timeout(driver, 1000)
     # The domain is suspended for longer than that, and nobody takes its disks.
-    monitor.serve('query-status', running=False)
-    monitor.serve('query-status', running=False)
+    qemu.wait(2)
     assert not failed(driver)
     # A successor counts, too, and resumed late the guest has its whole time again.
     kill(disk)
-    monitor.serve('query-status', running=False)
+    qemu.wait(2)
+    assert not failed(driver)
     resumed = time.monotonic()
-    monitor.cont()
-    while not failed(driver):
-        if not monitor.silent():
-            monitor.serve('query-status', running=True)
-        assert time.monotonic() < resumed + 30
+    qemu.monitor.cont()
+    qemu.running = True
+    until(lambda: failed(driver), 30)
     assert time.monotonic() >= resumed + 0.99
     # It stays so until the guest comes back.
     kill(disk)
@@ -50,7 +79,7 @@ def test_who_is_silent_is_given_up(disk):
     driver.enable()
     assert status_of_last_error(driver) == EXPIRED
     client.close()
-    monitor.close()
+    qemu.close()
     disk.stop()
 
 
