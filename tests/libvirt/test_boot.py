@@ -67,14 +67,14 @@ def format_while_the_daemon_is_away(vhost, name, guest, device):
     vhost.stop_daemon()
     guest.check(f'(nvme format {device} -l 1 --force; echo $? > /tmp/formatted) > /dev/null 2>&1 &')
     log = vhost.host.path(f'/var/log/virtnvme/{name}.log')
-    vhost.host.wait_for(lambda: 'formatted it to blocks of 4096 bytes' in log.read_text(), 'the format', 30)
+    vhost.host.wait_for(lambda: 'formatted it to blocks of 4096 bytes' in log.read_text(), 'the format', 120)
     assert guest.exec('test -e /tmp/formatted').status != 0
     vhost.start_daemon()
-    vhost.host.wait_for(lambda: guest.exec('test -e /tmp/formatted').status == 0, 'the end of the format', 60)
+    vhost.host.wait_for(lambda: guest.exec('test -s /tmp/formatted').status == 0, 'the end of the format', 120)
     for where in ('--live', '--config'):
         assert 'logical_block_size="4096"' in vhost.metadata(name, where)
     assert guest.check('cat /tmp/formatted').strip() == '0'
-    assert block_size(guest, device) == 4096
+    vhost.host.wait_for(lambda: block_size(guest, device) == 4096, 'the new block size in the guest', 30)
     guest.check(f'cmp -n 16777216 {device} /dev/zero')
 
 

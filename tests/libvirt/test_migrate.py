@@ -125,7 +125,7 @@ def test_hotplug_after_a_migration(traveller):
     traveller.at.nvme('attach-disk', name, f'{SHARED}/plug.raw', 'nvme3n1', '--capacity', '20M', '--live')
     wait_disk(traveller.at, traveller.guest, 20)
     device = traveller.guest.check('grep -lx 40960 /sys/block/nvme*/size').split('/')[3]
-    traveller.guest.check(f'nvme format /dev/{device} -l 1 --force')
+    traveller.guest.check(f'nvme format /dev/{device} -l 1 --force', 120)
     with traveller.load():
         traveller.migrate('--live')
         traveller.settle()
