@@ -217,10 +217,16 @@ static void namespaces_closed(void *opaque)
 	io_threads_remove(device->threads, &device->threads_operation, device->ctrl, workers_left);
 }
 
+/* Nothing is in flight. On the way there it is not so yet. */
+static bool is_frozen(const struct device *device)
+{
+	return nvme_controller_is_frozen(device->ctrl) && !device->frozen;
+}
+
 /* The last part of it. */
 static void leave(struct device *device)
 {
-	if (nvme_controller_is_frozen(device->ctrl))
+	if (is_frozen(device))
 		namespaces_closed(device);
 	else
 		namespaces_close(&device->namespaces, namespaces_closed, device);
@@ -263,7 +269,7 @@ static void device_disconnected(void *opaque, int error)
 	device->gone = true;
 	sd_event_source_disable_unref(device->server_source);
 	device->server_source = NULL;
-	if (nvme_controller_is_frozen(device->ctrl))
+	if (is_frozen(device))
 		client_drained(device);
 	else
 		reset_function(device, client_drained);

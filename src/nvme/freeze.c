@@ -41,9 +41,9 @@ void nvme_controller_worker_frozen(struct nvme_host_call *call)
 
 void nvme_controller_freeze(struct nvme_controller *ctrl, void (*done)(void *opaque), void *opaque)
 {
-	/* For a second time, or adopted so: it has executed nothing since, and a predecessor is another
-	 * host's or was frozen itself. */
-	if (ctrl->frozen) {
+	/* One that was adopted so has executed nothing, and its predecessor is another host's or was
+	 * frozen itself. */
+	if (ctrl->frozen && ctrl->haunted) {
 		done(opaque);
 		return;
 	}

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import select
 import struct
 import time
 import uuid
@@ -77,6 +78,26 @@ def test_each_freeze_syncs_what_was_written(keeper, folder):      # noqa: F811
             keeper.channel.call('freeze')
             assert faults.flush.begun == count
         keeper.channel.call('thaw')
+
+
+def test_the_client_leaves_on_the_way_there(keeper, folder):      # noqa: F811
+    """What is at the image is waited for, as ever: only then may somebody else have it."""
+    client = keeper.add_controller()
+    faults = fault_disk(keeper, folder)
+    driver = driver_of(client)
+    faults.write.hang()
+    submit_writes(driver, 4, 1)
+    driver.until(lambda: faults.write.held == 4)
+    request = keeper.channel.send('freeze', {})
+    time.sleep(0.1)
+    client.close()
+    assert not select.select([keeper.channel.sock], [], [], 0.5)[0], 'neither frozen nor closed'
+    faults.write.release()
+    messages = [keeper.channel.receive() for _ in range(2)]
+    assert {message.get('event') for message in messages} == {'closed', None}
+    assert {message.get('id') for message in messages} == {request, None}
+    assert faults.write.succeeded == 4
+    keeper.channel.call('remove-controller', {'index': 0})
 
 
 @pytest.mark.parametrize('sync', [True, False])
