@@ -27,9 +27,9 @@
  */
 
 /*
- * Late writes are what was posted and not executed when the guest stood, as we soon stop to post then:
- * as much as has been seen so far, with completions as if each had a page of its own; and what there
- * can be, until it has been looked at for long enough.
+ * Late writes are what was posted and not executed when the guest stood, and what drained then: as much
+ * as is being read now, or has been posted at a time, with completions as if each had a page of its own.
+ * And what there can be, until it has been looked at for long enough.
  */
 #define LATE_LEAST (256 * KiB)
 #define LATE_MOST  (4 * MiB)
@@ -248,14 +248,16 @@ int overlay_export(const struct message_mode *mode, const struct nvme_controller
 	return ret;
 }
 
-static uint64_t late_bound(const struct message_mode *mode)
+static uint64_t late_bound(const struct message_mode *mode, const struct nvme_controller *ctrl)
 {
-	uint64_t seen;
+	uint64_t bytes;
 
 	if (!mode->host->dma || clock_us(CLOCK_MONOTONIC) - mode->entered < SEEN_US)
 		return LATE_MOST;
-	seen = vfio_user_dma_most_written(mode->host->dma);
-	return MIN(MAX(seen, (uint64_t)LATE_LEAST), (uint64_t)LATE_MOST);
+	bytes = MAX(vfio_user_dma_most_written(mode->host->dma),
+		    nvme_controller_bytes_being_read(ctrl));
+	bytes = MAX(bytes, (uint64_t)LATE_LEAST);
+	return MIN(bytes, (uint64_t)LATE_MOST);
 }
 
 uint64_t overlay_bound(const struct message_mode *mode, const struct nvme_controller *ctrl)
@@ -269,7 +271,7 @@ uint64_t overlay_bound(const struct message_mode *mode, const struct nvme_contro
 	if (!nvme_controller_direct_reads(ctrl) && collect_logs(&list, mode) == 0) {
 		page_list_merge(&list);
 		pages = (total(&list) + nvme_controller_most_bytes_of_ours(ctrl) +
-			 late_bound(mode)) /
+			 late_bound(mode, ctrl)) /
 			NVME_WRITE_LOG_PAGE;
 	}
 	host_resume(mode->host);

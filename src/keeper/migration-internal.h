@@ -24,6 +24,7 @@ struct migration {
 	/* What is so. */
 	bool frozen;
 	bool resting; /* as if frozen, ahead of it: a controller that is started now does not */
+	bool rest_is_over; /* the guest has run since it was begun */
 	bool locked;
 	bool message_mode;    /* or on its way there */
 	bool message_mode_on; /* for the migration that was announced */

@@ -44,7 +44,7 @@
 /* QEMU starts to watch its memory after it has said so; a little more is harmless. */
 #define SINCE_MARGIN_US 10000
 /* It has stopped before it says so. What is too much has to be carried. */
-#define STOPPED_MARGIN_US 100
+#define STOPPED_MARGIN_US 1000
 
 static void go_home(struct migration *migration);
 static void prepare(struct migration *migration);
@@ -365,6 +365,10 @@ void migration_permit(struct migration *migration, const struct migration_permit
 static void handle_status(struct migration *migration, const char *status,
 			  const struct monitor_time *when)
 {
+	/* Its last look at the dirty log is still to come; what it has executed since STOP, while it
+	 * waited for libvirt, it will see. */
+	if (string_equal(status, "device") && migration->stopped)
+		migration->stopped = monotonic_of(when, STOPPED_MARGIN_US);
 	if (string_equal(status, "setup")) {
 		announce(migration, when);
 	} else if (string_equal(status, "failed") || string_equal(status, "cancelled")) {
@@ -394,18 +398,31 @@ static bool may_rest(const struct migration *migration)
 static void look_again(struct migration *migration, bool stopped)
 {
 	migration_start(migration, MIGRATION_READ_PCI);
-	if (stopped && may_rest(migration))
+	if (stopped && may_rest(migration)) {
+		migration->rest_is_over = false;
 		migration_start(migration, MIGRATION_REST);
-	else if (!stopped && migration->message_mode_on)
+	} else if (!stopped && migration->message_mode_on) {
 		migration_start(migration, MIGRATION_COUNT_IDS);
+	}
 }
 
-/* The guest runs again, and is still to be migrated. */
+/* The guest runs again, or has run since, and is still to be migrated. */
 static void rest_no_more(struct migration *migration)
 {
-	if (migration->resting && !migration->stopped && !migration->preparing &&
-	    !migration->homeward && !migration->running[MIGRATION_THAW])
+	migration->rest_is_over = true;
+	if (migration->resting && !migration->preparing && !migration->homeward &&
+	    !migration->running[MIGRATION_FREEZE] && !migration->running[MIGRATION_THAW])
 		migration_start(migration, MIGRATION_THAW);
+}
+
+static void rest_done(struct migration *migration, const struct error *err)
+{
+	migration->resting = !err;
+	/* A controller that has died, or is on its way, has to be asked again by Id. */
+	if (err && err->code != ENOTCONN && err->code != EBUSY && migration->announced)
+		set_problem(migration, err);
+	if (migration->rest_is_over)
+		rest_no_more(migration);
 }
 
 void migration_event(struct migration *migration, const char *name, struct json_object *data,
@@ -489,9 +506,7 @@ void migration_done(struct migration *migration, enum migration_action action,
 		migration->message_mode = err;
 		break;
 	case MIGRATION_REST:
-		/* What was in its way will be in the way of more than a head start. */
-		migration->resting = !err;
-		rest_no_more(migration);
+		rest_done(migration, err);
 		break;
 	case MIGRATION_FREEZE:
 		freeze_done(migration, err);
@@ -500,8 +515,8 @@ void migration_done(struct migration *migration, enum migration_action action,
 		collect_done(migration, err);
 		break;
 	case MIGRATION_THAW:
-		migration->frozen = err;
-		migration->resting = false;
+		migration->frozen = migration->frozen && err;
+		migration->resting = migration->resting && err;
 		break;
 	case MIGRATION_READ_PCI: /* judged by MIGRATION_COLLECT */
 	case MIGRATION_COUNT_IDS:

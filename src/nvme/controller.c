@@ -469,6 +469,32 @@ unsigned nvme_controller_direct_reads(const struct nvme_controller *ctrl)
 	return count;
 }
 
+static uint64_t bytes_being_read(const struct nvme_controller *ctrl,
+				 const struct nvme_command *command)
+{
+	const struct nvme_namespace *ns = nvme_namespace_find(ctrl, command->nsid);
+	uint64_t blocks = (command->cdw12 & 0xffff) + 1;
+
+	/* It may begin in the middle of a page. */
+	return ns && command->opcode == NVME_IO_READ
+		       ? ROUND_UP(blocks << ns->block_shift, NVME_PAGE_SIZE) + NVME_PAGE_SIZE
+		       : 0;
+}
+
+uint64_t nvme_controller_bytes_being_read(const struct nvme_controller *ctrl)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned id = 1; id < NVME_MAX_QUEUES; id++) {
+		const struct nvme_state_journal *journal = &ctrl->state->journals[id];
+
+		for (unsigned slot = 0; slot < ctrl->state->sqs[id].slots; slot++)
+			if (nvme_journal_stage(journal->slots[slot].word) != NVME_JOURNAL_FREE)
+				bytes += bytes_being_read(ctrl, &journal->commands[slot]);
+	}
+	return bytes;
+}
+
 uint64_t nvme_controller_most_bytes_of_ours(const struct nvme_controller *ctrl)
 {
 	return (uint64_t)(NVME_MAX_ADMIN_ENTRIES << NVME_CQE_SHIFT) +

@@ -281,6 +281,10 @@ void nvme_controller_add_peer(const struct nvme_controller *ctrl,
 /** nvme_controller_set_peers() - all that there are now */
 void nvme_controller_set_peers(struct nvme_controller *ctrl, const struct nvme_peers *peers);
 
+/** nvme_controller_bytes_being_read() - of guest memory, in whole pages, by reads whose completion the
+ * guest may not see yet; the workers stand still */
+uint64_t nvme_controller_bytes_being_read(const struct nvme_controller *ctrl);
+
 /** nvme_controller_most_bytes_of_ours() - how much that can be, in whole pages, with as many and as
  * large queues as a guest can make */
 uint64_t nvme_controller_most_bytes_of_ours(const struct nvme_controller *ctrl);

@@ -15,7 +15,7 @@
 #include "nvme/reservation.h"
 #include "nvme/uncorrectable.h"
 
-struct nvme_namespace *nvme_namespace_find(struct nvme_controller *ctrl, uint32_t nsid)
+struct nvme_namespace *nvme_namespace_find(const struct nvme_controller *ctrl, uint32_t nsid)
 {
 	/* 0 wraps around to what is too large. */
 	return nsid - 1 < NVME_MAX_NAMESPACES ? LOAD_ACQUIRE(ctrl->namespaces[nsid - 1]) : NULL;

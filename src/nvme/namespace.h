@@ -99,7 +99,7 @@ struct nvme_namespace {
 };
 
 /** nvme_namespace_find() - NULL: not attached, or no such id; good until the end of the poll */
-struct nvme_namespace *nvme_namespace_find(struct nvme_controller *ctrl, uint32_t nsid);
+struct nvme_namespace *nvme_namespace_find(const struct nvme_controller *ctrl, uint32_t nsid);
 
 /** nvme_namespace_share() - of the namespace that @request holds, its worker's */
 static inline struct nvme_namespace_share *nvme_namespace_share(const struct nvme_request *request)

@@ -137,7 +137,8 @@ def read_before_it_is_copied(host):
     faults.read.hang()
     side.guest.check(READERS)
     wait(lambda: faults.read.held >= 16, 'reads that hang')
-    side.qmp('migrate-set-parameters', **{'max-bandwidth': 1 << 30})
+    # With more left to copy when it stands they might be in time.
+    side.qmp('migrate-set-parameters', **{'max-bandwidth': 1 << 30, 'downtime-limit': 1})
     side.qmp('migrate', uri=URI)
     # QEMU says nothing more before the disks are at rest.
     wait(lambda: any(event['event'] == 'STOP' for event in side.qmp.events), 'the switch-over')

@@ -625,8 +625,8 @@ def test_what_was_executed_when_the_guest_stood_goes_along(sides):
     source.driver.queues[1].submit(nvme.READ, 1, iova, cdw=(16, 0, 7))
     assert select.select([source.driver.client.sock], [], [], 30)[0]
     source.monitor.event('STOP')
-    source.driver.until(lambda: source.driver.memory.read(iova, 4096) == late)
     source.monitor.event('MIGRATION', status='device')
+    source.driver.until(lambda: source.driver.memory.read(iova, 4096) == late)
     state = b''.join(bytes(source.call(number, 'Save')[0]) for number in range(source.read_ids()))
     assert late in state and early not in state
 

@@ -92,13 +92,24 @@ static void done(enum migration_action action)
 	migration_done(migration, action, NULL);
 }
 
-static void breaks(enum migration_action action)
+static void ends_with(enum migration_action action, int code)
 {
 	_cleanup_error_ struct error *err = NULL;
 
 	assert_true(migration->running[action]);
-	error_set(&err, EIO, "it broke");
+	error_set(&err, code, "it broke");
 	migration_done(migration, action, err);
+}
+
+static void breaks(enum migration_action action)
+{
+	ends_with(action, EIO);
+}
+
+/* Its controller process does. */
+static void dies(enum migration_action action)
+{
+	ends_with(action, ENOTCONN);
 }
 
 static void status(const char *name)
@@ -544,11 +555,26 @@ static void a_rest_that_comes_too_late_is_ended(void **state)
 	event("STOP");
 	done(MIGRATION_READ_PCI);
 	event("RESUME");
-	assert_string_equal(news(), "pci rest");
+	/* What the guest has written since it does not know of. */
+	event("STOP");
+	done(MIGRATION_READ_PCI);
+	assert_string_equal(news(), "pci rest pci");
 	done(MIGRATION_REST);
 	assert_string_equal(news(), "thaw");
 	done(MIGRATION_THAW);
 	stop_and_save();
+}
+
+/* What cannot be synced is not forgotten when the next time it can. */
+static void a_rest_that_fails_is_a_problem(void **state)
+{
+	copy_memory();
+	event("STOP");
+	done(MIGRATION_READ_PCI);
+	breaks(MIGRATION_REST);
+	assert_string_equal(news(), "pci rest");
+	read_id(0);
+	assert_string_equal(news(), "no off");
 }
 
 /* It is no more than a head start. */
@@ -560,7 +586,7 @@ static void does_without_a_rest(void **state)
 	assert_string_equal(news(), "pci rest");
 	read_id(0);
 	assert_string_equal(news(), "");
-	breaks(MIGRATION_REST);
+	dies(MIGRATION_REST);
 	assert_string_equal(news(), "freeze");
 	done(MIGRATION_FREEZE);
 	assert_string_equal(news(), "collect");
@@ -938,6 +964,7 @@ int main(void)
 		OUTGOING(counts_ids_in_message_mode),
 		OUTGOING(resume_in_mid_copy_ends_the_rest),
 		OUTGOING(a_rest_that_comes_too_late_is_ended),
+		OUTGOING(a_rest_that_fails_is_a_problem),
 		OUTGOING(does_without_a_rest),
 		OUTGOING(does_not_rest_without_a_permit),
 		OUTGOING(a_cancelled_one_ends_the_rest),
