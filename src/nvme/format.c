@@ -84,6 +84,11 @@ static void erased(struct nvme_request *request)
 		nvme_request_complete(request, NVME_SUCCESS);
 		return;
 	}
+	/* Nobody would find what is to be recorded for it. */
+	if (nvme_namespace_share(request)->leaving) {
+		nvme_request_complete(request, NVME_INVALID_NAMESPACE | NVME_DNR);
+		return;
+	}
 	nvme_request_wait(request, &request->worker->recording);
 	/* A predecessor may have asked. */
 	if (ns->next_shift)

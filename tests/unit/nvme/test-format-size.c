@@ -314,6 +314,29 @@ static void a_freeze_and_a_detach_do_not_wait(void **state)
 	assert_status(completion, NVME_INVALID_NAMESPACE);
 }
 
+/* The whole disk is one piece: it is erased, and there is nobody to be told of its size any more. */
+static void a_detach_in_the_last_piece_is_the_end(void **state)
+{
+	struct machine *machine = *state;
+	struct machine_completion completion;
+	bool left = false;
+
+	disk->hold = true;
+	machine_submit(machine, 0, format(1));
+	machine_run(machine);
+	assert_int_equal(disk->count, 1);
+	assert_int_equal(nvme_controller_detach(machine->ctrl, 2, done, &left), 0);
+	machine_run(machine);
+	assert_false(left);
+	disk->hold = false;
+	machine_release(machine, disk);
+	machine_run(machine);
+	assert_true(left);
+	assert_true(machine_take(machine, 0, &completion));
+	assert_status(completion, NVME_INVALID_NAMESPACE);
+	assert_int_equal(machine->block_sizes, 0);
+}
+
 static void expect_one_format(struct machine *machine, struct nvme_namespace_config config)
 {
 	struct nvme_identify_namespace id;
@@ -357,6 +380,7 @@ int main(void)
 		test(a_successor_goes_on),
 		test(a_successor_of_a_reset_waits),
 		test(a_freeze_and_a_detach_do_not_wait),
+		test(a_detach_in_the_last_piece_is_the_end),
 		test(some_have_one_size),
 	};
 
