@@ -12,9 +12,6 @@
 #define WAIT_MAX_USEC 50000u
 #define WAIT_PART     8u
 
-/* Whoever had the image before: there is one at a time. */
-#define MARKS_KEY 0
-
 static uint64_t hash_key(const uint8_t uuid[16], uint32_t nsid)
 {
 	uint64_t hash = 0xcbf29ce484222325ULL; /* FNV-1a */
@@ -37,8 +34,6 @@ static int try_lock(struct generation_lock *lock)
 {
 	int ret = block_lock_generation(lock->fd, lock->read_only, lock->key);
 
-	if (ret == 0 && lock->marks_fd >= 0)
-		ret = block_lock_generation(lock->marks_fd, false, MARKS_KEY);
 	if (ret == -EAGAIN)
 		return ret;
 	/* The image itself was locked in the same way before. */
@@ -89,8 +84,6 @@ void generation_lock_release(struct generation_lock *lock)
 	if (lock->fd < 0)
 		return;
 	block_unlock_generation(lock->fd, lock->key);
-	if (lock->marks_fd >= 0)
-		block_unlock_generation(lock->marks_fd, MARKS_KEY);
 	lock->held = false;
 }
 
@@ -98,5 +91,4 @@ void generation_lock_destroy(struct generation_lock *lock)
 {
 	lock->timer = sd_event_source_disable_unref(lock->timer);
 	cleanup_close(&lock->fd);
-	cleanup_close(&lock->marks_fd);
 }

@@ -13,8 +13,7 @@
  */
 struct generation_lock {
 	sd_event *event;
-	int fd;	      /* -1: nobody else can have it */
-	int marks_fd; /* what else of the image's the predecessor may be at; -1: nothing */
+	int fd; /* -1: nobody else can have it */
 	bool read_only;
 	uint64_t key;
 	unsigned controller; /* names it in logs */
@@ -29,7 +28,7 @@ struct generation_lock {
 
 /**
  * generation_lock_init() - without taking it
- * @lock: event, fd and marks_fd (owned from here on), read_only, controller, nsid, acquired and opaque are set
+ * @lock: event, fd (owned from here on), read_only, controller, nsid, acquired and opaque are set
  * @uuid: of the controller: the same for every generation of it, and for no other user of the image
  */
 void generation_lock_init(struct generation_lock *lock, const uint8_t uuid[16]);
@@ -45,7 +44,7 @@ bool generation_lock_take(struct generation_lock *lock);
 /** generation_lock_release() - give it back, or wait no more; nothing of ours is under way */
 void generation_lock_release(struct generation_lock *lock);
 
-/** generation_lock_destroy() - and close @fd and @marks_fd: the kernel releases it with the last request */
+/** generation_lock_destroy() - and close @fd: the kernel releases it with the last request */
 void generation_lock_destroy(struct generation_lock *lock);
 
 #endif

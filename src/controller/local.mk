@@ -7,7 +7,6 @@ src_libcontroller_a_SOURCES = \
 	src/controller/io-thread.c src/controller/io-thread.h \
 	src/controller/late-writes.c src/controller/late-writes.h \
 	src/controller/mailbox.c src/controller/mailbox.h \
-	src/controller/marks-file.c src/controller/marks-file.h \
 	src/controller/message-mode.c src/controller/message-mode.h \
 	src/controller/namespace-spec.c src/controller/namespace-spec.h \
 	src/controller/namespaces.c src/controller/namespaces.h \

@@ -252,7 +252,6 @@ int namespace_spec_from_json(struct json_object *object, struct namespace_spec *
 	ret->nvme.shareable = json_bool_or(object, "shareable", false);
 	ret->reservations = json_bool_or(object, "reservations", false);
 	ret->persistence = json_bool_or(object, "persistence", false);
-	ret->uncorrectable = json_bool_or(object, "uncorrectable", false);
 	policy = json_string_or(object, "error_policy", "report");
 	r = find_name(policy_names, ARRAY_SIZE(policy_names), policy, strlen(policy));
 	if (r < 0)

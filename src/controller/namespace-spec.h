@@ -23,7 +23,6 @@ struct namespace_spec {
 	uint64_t limit;			  /* bytes of the image that are not exceeded; 0: none */
 	bool reservations;		  /* it comes with a file for them */
 	char reservations_path[4096];	  /* that; the same */
-	bool uncorrectable;		  /* it comes with a file for marked blocks */
 	bool persistence;		  /* and with one for what lasts through a loss of power */
 	char persistence_path[4096];	  /* that; the same */
 	struct block_file_options file;

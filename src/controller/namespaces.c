@@ -6,7 +6,6 @@
 #include "base/i18n.h"
 #include "base/json.h"
 #include "controller/generation-lock.h"
-#include "controller/marks-file.h"
 #include "controller/reservation-share.h"
 
 /* The largest logical block: one is left. */
@@ -23,14 +22,12 @@ struct namespace
 
 	struct generation_lock lock;
 	struct reservation_share *share; /* NULL: no reservations */
-	struct marks_file *marks;	 /* NULL: no Write Uncorrectable */
 };
 
 static void free_namespace(struct namespace *ns)
 {
 	block_close(ns->block);
 	reservation_share_close(ns->share);
-	marks_file_close(ns->marks);
 	generation_lock_destroy(&ns->lock);
 	free(ns);
 }
@@ -93,19 +90,9 @@ static int open_reservations(struct namespace *ns, struct nvme_namespace_config 
 	return 0;
 }
 
-static int open_marks(struct namespace *ns, struct nvme_namespace_config *config,
-		      struct error **errp)
-{
-	ns->marks = marks_file_open(ns->lock.marks_fd, errp);
-	if (!ns->marks)
-		return -EINVAL;
-	config->marks = marks_file_nvme(ns->marks);
-	return 0;
-}
-
 int namespaces_attach(struct namespaces *namespaces, const struct nvme_namespace_config *config,
-		      struct block *block, int lock_fd, int marks_fd,
-		      struct reservation_fds reservations, struct error **errp)
+		      struct block *block, int lock_fd, struct reservation_fds reservations,
+		      struct error **errp)
 {
 	struct nvme_namespace_config nvme = *config;
 	struct namespace *ns = calloc(1, sizeof(*ns));
@@ -114,7 +101,6 @@ int namespaces_attach(struct namespaces *namespaces, const struct nvme_namespace
 	if (!ns) {
 		block_close(block);
 		cleanup_close(&lock_fd);
-		cleanup_close(&marks_fd);
 		reservation_fds_close(&reservations);
 		return error_set(errp, ENOMEM, _("out of memory"));
 	}
@@ -124,7 +110,6 @@ int namespaces_attach(struct namespaces *namespaces, const struct nvme_namespace
 	ns->lock = (struct generation_lock){
 		.event = namespaces->event,
 		.fd = lock_fd,
-		.marks_fd = marks_fd,
 		.read_only = block_get_info(block)->read_only,
 		.controller = namespaces->controller,
 		.nsid = config->nsid,
@@ -136,8 +121,6 @@ int namespaces_attach(struct namespaces *namespaces, const struct nvme_namespace
 				 ? lock_fd >= 0
 				 : !generation_lock_take(&ns->lock);
 	ret = reservations.file < 0 ? 0 : open_reservations(ns, &nvme, reservations, errp);
-	if (ret == 0 && marks_fd >= 0)
-		ret = open_marks(ns, &nvme, errp);
 	if (ret == 0)
 		ret = nvme_controller_attach(namespaces->ctrl, &nvme, block, errp);
 	if (ret < 0) {

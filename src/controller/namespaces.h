@@ -35,12 +35,11 @@ struct namespaces {
  * @block: owned from here on, also on failure
  * @lock_fd: of the same file description, to hold the generation lock by; owned from here on. -1:
  * nobody had it before us, and nobody will have it after us
- * @marks_fd: the file in which marked blocks are kept, owned from here on; -1: none can be marked
  * @reservations: owned from here on; without a file the namespace has none
  */
 int namespaces_attach(struct namespaces *namespaces, const struct nvme_namespace_config *config,
-		      struct block *block, int lock_fd, int marks_fd,
-		      struct reservation_fds reservations, struct error **errp);
+		      struct block *block, int lock_fd, struct reservation_fds reservations,
+		      struct error **errp);
 
 /** namespaces_detach() - @done when nothing is in flight and the image is closed; -ENOENT */
 int namespaces_detach(struct namespaces *namespaces, uint32_t nsid, void (*done)(void *opaque),

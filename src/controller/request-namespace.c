@@ -14,7 +14,7 @@ void request_add_namespace(struct requests *requests, struct control_request *re
 	struct namespace_spec spec;
 	const struct block_info *info;
 	_cleanup_(reservation_fds_close) struct reservation_fds reservations = RESERVATION_FDS_NONE;
-	_cleanup_close_ int lock_fd = -1, marks_fd = -1;
+	_cleanup_close_ int lock_fd = -1;
 	struct error *err = NULL;
 	struct json_object *result;
 	struct block *block;
@@ -24,8 +24,6 @@ void request_add_namespace(struct requests *requests, struct control_request *re
 	if (namespace_spec_from_json(json_child(arguments, "namespace", json_type_object), &spec,
 				     &err) < 0)
 		goto fail;
-	if (spec.uncorrectable && fd_count > 1)
-		marks_fd = steal_fd(&fds[--fd_count]);
 	if (spec.reservations && spec.persistence && fd_count > 3)
 		reservations.durable = steal_fd(&fds[--fd_count]);
 	if (spec.reservations && fd_count > 2) {
@@ -46,8 +44,7 @@ void request_add_namespace(struct requests *requests, struct control_request *re
 	result = json_object_new_object();
 	json_add_u64(result, "capacity", info->capacity);
 	if (namespaces_attach(device_namespaces(entry->device), &spec.nvme, block,
-			      steal_fd(&lock_fd), steal_fd(&marks_fd),
-			      reservation_fds_steal(&reservations), &err) < 0) {
+			      steal_fd(&lock_fd), reservation_fds_steal(&reservations), &err) < 0) {
 		json_object_put(result);
 		goto fail;
 	}

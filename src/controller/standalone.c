@@ -242,7 +242,7 @@ static int attach_all(struct standalone *standalone, struct error **errp)
 
 		if (!block ||
 		    namespaces_attach(device_namespaces(standalone->device), &spec->nvme, block,
-				      steal_fd(&image->generation_fd), -1,
+				      steal_fd(&image->generation_fd),
 				      reservation_fds_steal(&image->reservations), errp) < 0) {
 			error_prefix(errp, _("namespace %u"), i + 1);
 			return -EINVAL;

@@ -76,13 +76,6 @@ const char *keeper_config_no_reservations(const struct metadata_disk *disk, cons
 	return NULL;
 }
 
-/* What is marked is known to this host alone, and to one user of the image at a time. */
-static bool can_mark(const struct metadata_disk *disk, const char *path, bool block)
-{
-	return !disk->shareable && !disk->readonly && path && !block &&
-	       shared_storage_of(path) == SHARED_STORAGE_LOCAL;
-}
-
 struct json_object *keeper_config_namespace(const char *domain_uuid,
 					    const struct metadata_controller *controller,
 					    const struct metadata_disk *disk,
@@ -125,8 +118,6 @@ struct json_object *keeper_config_namespace(const char *domain_uuid,
 		json_add_string(object, "reservations", VIRTNVME_RUNTIME_DIR "/reservations");
 		json_add_string(object, "persistence", VIRTNVME_STATE_DIR "/reservations");
 	}
-	if (can_mark(disk, path, block))
-		json_add_string(object, "uncorrectable", VIRTNVME_STATE_DIR "/uncorrectable");
 	json_add_u64(object, "block_size",
 		     disk->logical_block_size ? disk->logical_block_size : 512);
 	/* A volume was created by its pool. */

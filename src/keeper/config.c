@@ -220,7 +220,6 @@ int namespace_config_parse(struct json_object *json, struct namespace_config *re
 	config.shareable = json_bool_or(json, "shareable", false);
 	config.reservations = json_string_or(json, "reservations", NULL);
 	config.persistence = json_string_or(json, "persistence", NULL);
-	config.uncorrectable = json_string_or(json, "uncorrectable", NULL);
 	*ret = config;
 	return 0;
 }
@@ -232,7 +231,7 @@ struct json_object *namespace_config_for_controller(struct json_object *json)
 	json_object_object_foreach(json, key, value)
 	{
 		if (!string_equal(key, "path") && !string_equal(key, "reservations") &&
-		    !string_equal(key, "persistence") && !string_equal(key, "uncorrectable"))
+		    !string_equal(key, "persistence"))
 			json_add(copy, key, json_object_get(value));
 	}
 	/* Its memory is the keeper's, so that it outlives the controller: a file without a name. */

@@ -49,8 +49,7 @@ struct namespace_config {
 	uint64_t block_size;	       /* the guest's, bytes; 0: the image's */
 	enum block_cache cache;
 	bool read_only, shareable;
-	const char *uncorrectable; /* a folder for what is marked of it; NULL: nothing can be */
-	const char *reservations;  /* a folder for them; NULL: it has none */
+	const char *reservations; /* a folder for them; NULL: it has none */
 	const char *
 		persistence; /* one for what lasts of them through a loss of power; NULL: nothing */
 };

@@ -6,7 +6,6 @@
 #include "base/i18n.h"
 #include "keeper/device-internal.h"
 #include "keeper/faults.h"
-#include "keeper/marks.h"
 #include "keeper/reservations.h"
 
 /*
@@ -116,10 +115,10 @@ static void send_namespace(struct step *step, struct device_namespace *ns)
 {
 	struct json_object *arguments = json_object_new_object();
 	struct json_object *json = namespace_config_for_controller(ns->json);
-	int fds[2 + RESERVATIONS_FDS + FAULTS_MAX_FDS];
+	int fds[1 + RESERVATIONS_FDS + FAULTS_MAX_FDS];
 	struct error *err = NULL;
 	size_t fd_count = 0;
-	int reservations[RESERVATIONS_FDS], marks;
+	int reservations[RESERVATIONS_FDS];
 
 	json_add_u64(arguments, "index", step->device->config.index);
 	json_add(arguments, "namespace", json);
@@ -144,11 +143,6 @@ static void send_namespace(struct step *step, struct device_namespace *ns)
 	if (ns->persistent) {
 		json_add_bool(json, "persistence", true);
 		fds[fd_count++] = reservations[2];
-	}
-	marks = marks_open(&ns->config, fds[0]);
-	if (marks >= 0) {
-		json_add_bool(json, "uncorrectable", true);
-		fds[fd_count++] = marks;
 	}
 	/* No copy stays here: the kernel's knowledge of who is still at work depends on it. */
 	call(step, "add-namespace", arguments, fds, fd_count);

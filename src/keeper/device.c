@@ -12,7 +12,6 @@
 #include "base/relay-frame.h"
 #include "keeper/carry.h"
 #include "keeper/device-internal.h"
-#include "keeper/marks.h"
 
 struct device_namespace *device_find_namespace(struct device *device, uint32_t nsid)
 {
@@ -25,8 +24,6 @@ struct device_namespace *device_find_namespace(struct device *device, uint32_t n
 
 static void free_namespace(struct device_namespace *ns)
 {
-	/* Nobody else has the image yet. */
-	marks_close(&ns->config, ns->image.lock_fd);
 	image_release(&ns->image);
 	json_object_put(ns->json);
 	free(ns->problem);

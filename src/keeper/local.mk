@@ -21,7 +21,6 @@ src_libkeeper_a_SOURCES = \
 	src/keeper/keep-alive.c src/keeper/keep-alive.h \
 	src/keeper/keeper.c src/keeper/keeper.h \
 	src/keeper/listener.c src/keeper/listener.h \
-	src/keeper/marks.c src/keeper/marks.h \
 	src/keeper/message-store.c src/keeper/message-store.h \
 	src/keeper/message.h \
 	src/keeper/migration.c src/keeper/migration.h \

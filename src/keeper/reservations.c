@@ -39,7 +39,7 @@ static int name_of(int image_fd, char *name, size_t size)
 }
 
 /* When the host starts again its devices may have other numbers. */
-int reservations_durable_name(int image_fd, char *name, size_t size)
+static int durable_name_of(int image_fd, char *name, size_t size)
 {
 	struct statx st;
 	int r = stat_image(image_fd, &st);
@@ -113,7 +113,7 @@ static int open_durable(const char *folder, int image_fd)
 {
 	_cleanup_close_ int folder_fd = -1;
 	char name[100];
-	int fd, r = reservations_durable_name(image_fd, name, sizeof(name));
+	int fd, r = durable_name_of(image_fd, name, sizeof(name));
 
 	if (r < 0)
 		return r;

@@ -21,11 +21,4 @@
 int reservations_open(const struct namespace_config *config, int image_fd,
 		      int ret_fds[RESERVATIONS_FDS], struct error **errp);
 
-/**
- * reservations_durable_name() - what an image is known by for longer than the host runs
- *
- * Return: 0; -EOPNOTSUPP: its file system knows no time of birth; or another -errno.
- */
-int reservations_durable_name(int image_fd, char *name, size_t size);
-
 #endif

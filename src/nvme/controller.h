@@ -6,7 +6,6 @@
 #include "block/block.h"
 #include "nvme/host.h"
 #include "nvme/limits.h"
-#include "nvme/marks.h"
 #include "nvme/share.h"
 
 /*
@@ -86,10 +85,7 @@ struct nvme_namespace_config {
 	enum nvme_error_policy error_policy;
 	struct nvme_limits limits;
 	struct nvme_share *share; /* NULL: no reservations; else as long as the namespace */
-	struct nvme_marks_file
-		*marks; /* NULL: no Write Uncorrectable; else as long as the namespace.
-					  Not where others may write to the image */
-	bool not_ready; /* nothing is executed before nvme_controller_set_ready() */
+	bool not_ready;		  /* nothing is executed before nvme_controller_set_ready() */
 };
 
 /** nvme_controller_state_size() - bytes of the state that the caller provides, zero-filled for a

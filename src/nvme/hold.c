@@ -5,13 +5,11 @@
 
 #include "base/log.h"
 #include "nvme/controller-private.h"
-#include "nvme/uncorrectable.h"
 
 /* What will be the same however often it is tried is the guest's to know. */
 static bool may_pass(int result)
 {
-	return result != -EINVAL && result != -ENOTSUP && result != -EROFS && result != -EBADE &&
-	       result != -NVME_UNCORRECTABLE_ERRNO;
+	return result != -EINVAL && result != -ENOTSUP && result != -EROFS && result != -EBADE;
 }
 
 static bool wants_hold(const struct nvme_namespace *ns, int result)

@@ -11,7 +11,6 @@
 #include "nvme/format.h"
 #include "nvme/reservation.h"
 #include "nvme/subsystem.h"
-#include "nvme/uncorrectable.h"
 
 #define PAGE_BYTES 4096
 
@@ -81,8 +80,6 @@ static void identify_controller(struct nvme_controller *ctrl, struct nvme_identi
 		   NVME_ONCS_SAVE_SELECT | NVME_ONCS_TIMESTAMP | NVME_ONCS_VERIFY | NVME_ONCS_COPY;
 	if (nvme_reservation_is_offered(ctrl))
 		id->oncs |= NVME_ONCS_RESERVATIONS;
-	if (nvme_uncorrectable_is_offered(ctrl))
-		id->oncs |= NVME_ONCS_UNCORRECTABLE;
 	id->fuses = NVME_FUSES_COMPARE_WRITE;
 	/* In blocks of any size; no other command of this controller comes between. */
 	id->acwu = NVME_MAX_TRANSFER / 4096 - 1;

@@ -13,7 +13,6 @@
 #include "nvme/fused.h"
 #include "nvme/hold.h"
 #include "nvme/reservation.h"
-#include "nvme/uncorrectable.h"
 #include "nvme/write-log.h"
 
 static nvme_status status_of(const struct block_request *block, int result)
@@ -82,8 +81,6 @@ nvme_status nvme_io_result(struct nvme_request *request, int result)
 	if (result == -EBADE)
 		return NVME_RESERVATION_CONFLICT | NVME_DNR;
 	count(request, result);
-	if (result == -NVME_UNCORRECTABLE_ERRNO)
-		return NVME_UNRECOVERED_READ | NVME_DNR;
 	/* It was parsed before the namespace became smaller, and did not get to the image. */
 	if (result == -EINVAL &&
 	    !nvme_io_contains(request->ns, block->offset >> request->ns->block_shift,
@@ -161,7 +158,7 @@ void nvme_io_submit(struct nvme_request *request)
 	}
 	if (nvme_reservation_refuses(request))
 		request->block.done(&request->block, -EBADE);
-	else if (!LOAD_ACQUIRE(request->ns->marked) || !nvme_uncorrectable_submit(request))
+	else
 		block_submit(request->ns->block, request->worker->ring, &request->block);
 }
 
@@ -319,19 +316,6 @@ static nvme_status parse_write_zeroes(struct nvme_request *request)
 	return 0;
 }
 
-static nvme_status parse_write_uncorrectable(struct nvme_request *request)
-{
-	nvme_status status;
-
-	if (!nvme_uncorrectable_is_offered(request->worker->ctrl))
-		return NVME_INVALID_OPCODE | NVME_DNR;
-	status = parse_blocks(request, BLOCK_WRITE_ZEROES, false);
-	if (request->ns && !request->ns->uncorrectable)
-		return NVME_INVALID_OPCODE | NVME_DNR;
-	request->execute = nvme_uncorrectable_mark;
-	return status;
-}
-
 static nvme_status parse_read(struct nvme_request *request)
 {
 	nvme_status status = parse_blocks(request, BLOCK_READ, true);
@@ -372,8 +356,6 @@ static const struct {
 	{ NVME_IO_FLUSH, NVME_SUPPORTED, parse_flush },
 	{ NVME_IO_WRITE, NVME_SUPPORTED | NVME_EFFECT_CONTENT, parse_write },
 	{ NVME_IO_READ, NVME_SUPPORTED, parse_read },
-	{ NVME_IO_WRITE_UNCORRECTABLE, NVME_SUPPORTED | NVME_EFFECT_CONTENT,
-	  parse_write_uncorrectable },
 	{ NVME_IO_COMPARE, NVME_SUPPORTED, parse_compare },
 	{ NVME_IO_WRITE_ZEROES, NVME_SUPPORTED | NVME_EFFECT_CONTENT, parse_write_zeroes },
 	{ NVME_IO_DATASET_MANAGEMENT, NVME_SUPPORTED | NVME_EFFECT_CONTENT, nvme_dataset_parse },
@@ -404,10 +386,8 @@ nvme_status nvme_io_parse(struct nvme_request *request)
 void nvme_io_effects(struct nvme_controller *ctrl, uint32_t *effects)
 {
 	bool reservations = nvme_reservation_is_offered(ctrl);
-	bool uncorrectable = nvme_uncorrectable_is_offered(ctrl);
 
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		if ((reservations || commands[i].parse != nvme_reservation_parse) &&
-		    (uncorrectable || commands[i].parse != parse_write_uncorrectable))
+		if (reservations || commands[i].parse != nvme_reservation_parse)
 			effects[commands[i].opcode] = commands[i].effects;
 }

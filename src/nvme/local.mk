@@ -27,7 +27,6 @@ src_libnvme_a_SOURCES = \
 	src/nvme/keep-alive.c src/nvme/keep-alive.h \
 	src/nvme/limits.h \
 	src/nvme/log-pages.c src/nvme/log-pages.h \
-	src/nvme/marks.c src/nvme/marks.h \
 	src/nvme/namespace.c src/nvme/namespace.h \
 	src/nvme/queue.c src/nvme/queue.h \
 	src/nvme/recovery.c src/nvme/recovery.h \
@@ -46,7 +45,6 @@ src_libnvme_a_SOURCES = \
 	src/nvme/state.c src/nvme/state.h \
 	src/nvme/subsystem.c src/nvme/subsystem.h \
 	src/nvme/sync.c src/nvme/sync.h \
-	src/nvme/uncorrectable.c src/nvme/uncorrectable.h \
 	src/nvme/worker.c src/nvme/worker.h \
 	src/nvme/write-log.c src/nvme/write-log.h
 src_libnvme_a_CPPFLAGS = $(AM_CPPFLAGS) $(UUID_CFLAGS)

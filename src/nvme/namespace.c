@@ -13,7 +13,6 @@
 #include "nvme/fused.h"
 #include "nvme/hold.h"
 #include "nvme/reservation.h"
-#include "nvme/uncorrectable.h"
 
 struct nvme_namespace *nvme_namespace_find(const struct nvme_controller *ctrl, uint32_t nsid)
 {
@@ -124,7 +123,6 @@ void nvme_namespace_free(struct nvme_namespace *ns)
 	if (!ns)
 		return;
 	nvme_reservation_close(ns);
-	nvme_uncorrectable_close(ns);
 	free(ns);
 }
 
@@ -189,12 +187,6 @@ int nvme_controller_attach(struct nvme_controller *ctrl, const struct nvme_names
 		}
 		ns->share = config->share;
 	}
-	if (config->marks && nvme_uncorrectable_open(ns, config->marks) < 0) {
-		nvme_namespace_free(ns);
-		return error_set_errno(errp, ENOMEM, _("namespace %u"), nsid);
-	}
-	if (!config->not_ready)
-		nvme_uncorrectable_recall(ns);
 	ns->ready = !config->not_ready;
 	if (ctrl->half_done & bit(nsid))
 		nvme_fused_close_new(ns);
@@ -214,8 +206,6 @@ void nvme_controller_set_ready(struct nvme_controller *ctrl, uint32_t nsid, bool
 
 	if (!ns || ns->ready == ready)
 		return;
-	if (ready)
-		nvme_uncorrectable_recall(ns);
 	__atomic_store_n(&ns->ready, ready, __ATOMIC_SEQ_CST);
 	if (!ready)
 		return;
@@ -355,7 +345,6 @@ int nvme_controller_resized(struct nvme_controller *ctrl, uint32_t nsid)
 	if (!blocks)
 		return -EINVAL; /* that is none; what is read or written is refused below */
 	WRITE_ONCE(ns->blocks, blocks);
-	nvme_uncorrectable_resized(ns);
 	record(ns);
 	return 0;
 }

@@ -67,9 +67,7 @@ struct nvme_namespace {
 	bool shared; /* and other controllers of the subsystem may have it */
 	bool volatile_cache;
 	enum nvme_error_policy error_policy;
-	struct nvme_reservation *reservation;	  /* NULL: it has none */
-	struct nvme_uncorrectable *uncorrectable; /* NULL: nothing can be marked */
-	bool marked;				  /* atomic: something is, see uncorrectable.c */
+	struct nvme_reservation *reservation; /* NULL: it has none */
 	bool ready; /* atomic: nobody else's requests are under way, its commands may be executed */
 
 	struct nvme_share *share; /* NULL: nobody else is known to have the image */

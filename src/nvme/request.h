@@ -42,7 +42,6 @@ struct nvme_request {
 	uint32_t result; /* dword 0 of the completion */
 	nvme_status status;
 	int held_result;	 /* see hold.h */
-	int changed;		 /* see uncorrectable.c */
 	uint16_t error_location; /* byte of the command that is at fault, for the error log */
 	uint16_t slot;		 /* of the journal */
 	bool executing;		 /* counted in the worker's `executing` */
@@ -54,10 +53,7 @@ struct nvme_request {
 	struct nvme_command command;
 	struct block_request block;
 	void (*done)(struct block_request *block, int result); /* nvme_io_submit(): block's */
-	void (*unmarked)(struct block_request *block,
-			 int result); /* see uncorrectable.c: block's */
-	struct nvme_host_call
-		call; /* admin commands about another worker's queue, and what is marked */
+	struct nvme_host_call call; /* admin commands about another worker's queue */
 	void (*step)(struct nvme_request *request);
 	unsigned step_worker; /* of an admin command: where the step runs */
 	struct iovec iov[BLOCK_MAX_IOV];

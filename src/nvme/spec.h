@@ -80,7 +80,6 @@
 #define NVME_IO_FLUSH		     0x00
 #define NVME_IO_WRITE		     0x01
 #define NVME_IO_READ		     0x02
-#define NVME_IO_WRITE_UNCORRECTABLE  0x04
 #define NVME_IO_COMPARE		     0x05
 #define NVME_IO_WRITE_ZEROES	     0x08
 #define NVME_IO_DATASET_MANAGEMENT   0x09

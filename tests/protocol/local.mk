@@ -19,7 +19,6 @@ PROTOCOL_TESTS = \
 	tests/protocol/test_reset.py \
 	tests/protocol/test_format.py \
 	tests/protocol/test_resize.py \
-	tests/protocol/test_uncorrectable.py \
 	tests/protocol/test_vfio_user.py
 TEST_EXTENSIONS = .py
 PY_LOG_COMPILER = $(top_srcdir)/tests/protocol/run

@@ -26,7 +26,6 @@ NVME_TESTS = \
 	tests/unit/nvme/test-reset \
 	tests/unit/nvme/test-sgl \
 	tests/unit/nvme/test-throttle \
-	tests/unit/nvme/test-uncorrectable \
 	tests/unit/nvme/test-write-log \
 	tests/unit/nvme/test-version-2 \
 	tests/unit/nvme/test-zeroes
@@ -75,8 +74,6 @@ tests_unit_nvme_test_hold_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_keep_alive_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_keep_alive_LDFLAGS = -Wl,--wrap=clock_gettime
 tests_unit_nvme_test_keep_alive_LDADD = $(MACHINE_LIBS)
-tests_unit_nvme_test_uncorrectable_CPPFLAGS = $(UNIT_CPPFLAGS)
-tests_unit_nvme_test_uncorrectable_LDADD = $(MACHINE_LIBS)
 tests_unit_nvme_test_throttle_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_nvme_test_throttle_LDFLAGS = -Wl,--wrap=clock_gettime
 tests_unit_nvme_test_throttle_LDADD = $(MACHINE_LIBS)

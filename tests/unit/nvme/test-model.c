@@ -33,11 +33,6 @@ static struct {
 	struct machine_disk *disks[DISKS];
 	uint8_t *bytes[DISKS]; /* what must be on them */
 	unsigned shifts[DISKS];
-	bool marked[DISKS][DISK_BYTES / 512]; /* and which blocks are uncorrectable */
-	struct kept {
-		struct nvme_marks_file file;
-		struct machine_disk *disk;
-	} kept[DISKS];
 	uint64_t data, lists;
 	uint8_t *memory; /* what must be in the data pages */
 	uint32_t random;
@@ -285,19 +280,6 @@ static uint8_t *block_at(unsigned disk, uint64_t lba)
 	return model.bytes[disk] + (lba << shift_of(disk));
 }
 
-static bool is_marked(unsigned disk, uint64_t lba, unsigned blocks)
-{
-	while (blocks--)
-		if (model.marked[disk][lba + blocks])
-			return true;
-	return false;
-}
-
-static void set_marked(unsigned disk, uint64_t lba, unsigned blocks, bool marked)
-{
-	memset(&model.marked[disk][lba], marked, blocks);
-}
-
 /* So many blocks somewhere, of so many bytes at most; seldom too many, or not all there. */
 static nvme_status make_blocks(struct nvme_command *command, unsigned disk, uint32_t most,
 			       bool has_data)
@@ -322,20 +304,6 @@ static nvme_status make_blocks(struct nvme_command *command, unsigned disk, uint
 	command->cdw11 = lba >> 32;
 	command->cdw12 = (blocks - 1) | (seldom(8) ? NVME_RW_FUA : 0);
 	return status;
-}
-
-static unsigned blocks_of(const struct nvme_command *command)
-{
-	return (command->cdw12 & 0xffff) + 1;
-}
-
-/* A read of what a command names, if all else is right. */
-static nvme_status judge_marks(const struct nvme_command *command, unsigned disk,
-			       nvme_status expected)
-{
-	if (expected || !is_marked(disk, lba_of(command), blocks_of(command)))
-		return expected;
-	return NVME_UNRECOVERED_READ;
 }
 
 static uint32_t bytes_of(const struct nvme_command *command, unsigned disk)
@@ -397,7 +365,6 @@ static void read_blocks(struct nvme_command *command, unsigned disk)
 
 	if (!expected)
 		expected = make_pointer(command, bytes_of(command, disk), true);
-	expected = judge_marks(command, disk, expected);
 	expect_status(command, execute(command), expected);
 	if (!expected)
 		move(block_at(disk, lba_of(command)), true);
@@ -415,10 +382,8 @@ static void write_blocks(struct nvme_command *command, unsigned disk)
 	}
 	expect_status(command, execute(command), expected);
 	/* Pieces may share a page's bytes: what counts is what is there. */
-	if (!expected) {
+	if (!expected)
 		move(block_at(disk, lba_of(command)), false);
-		set_marked(disk, lba_of(command), blocks_of(command), false);
-	}
 	free(bytes);
 }
 
@@ -438,11 +403,8 @@ static void compare_blocks(struct nvme_command *command, unsigned disk)
 		put(bytes);
 	}
 	status = execute(command);
-	if (len && is_marked(disk, lba_of(command), blocks_of(command)) &&
-	    (!expected || status == NVME_UNRECOVERED_READ))
-		expected = NVME_UNRECOVERED_READ; /* before the data is looked at */
-	else if (differs && len && expected == NVME_DATA_TRANSFER_ERROR &&
-		 status == NVME_COMPARE_FAILURE)
+	if (differs && len && expected == NVME_DATA_TRANSFER_ERROR &&
+	    status == NVME_COMPARE_FAILURE)
 		expected = status; /* it was found before */
 	else if (differs && !expected)
 		expected = NVME_COMPARE_FAILURE;
@@ -491,9 +453,6 @@ static void compare_and_write(struct nvme_command *command, unsigned disk)
 		bytes[choose(len)] ^= 1 + choose(255);
 		expected = NVME_COMPARE_FAILURE;
 	}
-	if ((!expected || expected == NVME_COMPARE_FAILURE) &&
-	    is_marked(disk, lba_of(command), blocks_of(command)))
-		expected = NVME_UNRECOVERED_READ;
 	shuffle_pages();
 	use_pages(command, bytes, len);
 	use_pages(&write, written, len);
@@ -513,26 +472,15 @@ static void zero_blocks(struct nvme_command *command, unsigned disk)
 	if (choose(2))
 		command->cdw12 |= NVME_ZEROES_DEALLOCATE;
 	expect_status(command, execute(command), expected);
-	if (expected)
-		return;
-	memset(block_at(disk, lba_of(command)), 0, bytes_of(command, disk));
-	set_marked(disk, lba_of(command), blocks_of(command), false);
-}
-
-static void mark_blocks(struct nvme_command *command, unsigned disk)
-{
-	nvme_status expected = make_blocks(command, disk, 32 * KiB, false);
-
-	expect_status(command, execute(command), expected);
 	if (!expected)
-		set_marked(disk, lba_of(command), blocks_of(command), true);
+		memset(block_at(disk, lba_of(command)), 0, bytes_of(command, disk));
 }
 
 static void verify_blocks(struct nvme_command *command, unsigned disk)
 {
 	nvme_status expected = make_blocks(command, disk, DISK_BYTES, false);
 
-	expect_status(command, execute(command), judge_marks(command, disk, expected));
+	expect_status(command, execute(command), expected);
 }
 
 static void deallocate(struct nvme_command *command, unsigned disk)
@@ -554,11 +502,9 @@ static void deallocate(struct nvme_command *command, unsigned disk)
 	command->cdw10 = count - 1;
 	command->cdw11 = NVME_DATASET_DEALLOCATE | choose(4);
 	expect_status(command, execute(command), expected);
-	for (unsigned i = 0; !expected && i < count; i++) {
+	for (unsigned i = 0; !expected && i < count; i++)
 		memset(block_at(disk, ranges[i].lba), 0,
 		       (size_t)ranges[i].blocks << shift_of(disk));
-		set_marked(disk, ranges[i].lba, ranges[i].blocks, false);
-	}
 }
 
 static void copy_blocks(struct nvme_command *command, unsigned disk)
@@ -567,7 +513,7 @@ static void copy_blocks(struct nvme_command *command, unsigned disk)
 	unsigned count = 1 + choose(seldom(4) ? 64 : 4), all = DISK_BYTES >> shift_of(disk);
 	unsigned most = all / 2 / count, sum = 0;
 	nvme_status expected = make_pointer(command, count * sizeof(ranges[0]), false);
-	nvme_status judged = NVME_SUCCESS, marked = NVME_SUCCESS;
+	nvme_status judged = NVME_SUCCESS;
 	uint64_t to;
 	uint8_t *at;
 
@@ -584,10 +530,6 @@ static void copy_blocks(struct nvme_command *command, unsigned disk)
 	for (unsigned i = 0; i < count && !judged; i++)
 		if (ranges[i].lba < to + sum && to <= ranges[i].lba + ranges[i].blocks)
 			judged = NVME_OVERLAPPING_RANGE;
-	for (unsigned i = 0; i < count && !judged; i++)
-		if (is_marked(disk, ranges[i].lba, ranges[i].blocks + 1u))
-			marked = NVME_UNRECOVERED_READ;
-	judged = judged ? judged : marked;
 	put(ranges);
 	command->cdw10 = to;
 	command->cdw12 = count - 1;
@@ -595,7 +537,6 @@ static void copy_blocks(struct nvme_command *command, unsigned disk)
 	expect_status(command, execute(command), expected);
 	for (unsigned i = 0; !expected && i < count; i++) {
 		at = block_at(disk, to);
-		set_marked(disk, to, ranges[i].blocks + 1u, false);
 		memcpy(at, block_at(disk, ranges[i].lba),
 		       (ranges[i].blocks + 1u) << shift_of(disk));
 		to += ranges[i].blocks + 1;
@@ -616,14 +557,14 @@ static const struct {
 	{ NVME_IO_COMPARE, compare_blocks },	{ NVME_IO_WRITE_ZEROES, zero_blocks },
 	{ NVME_IO_VERIFY, verify_blocks },	{ NVME_IO_DATASET_MANAGEMENT, deallocate },
 	{ NVME_IO_COPY, copy_blocks },		{ NVME_IO_FLUSH, flush },
-	{ NVME_IO_COMPARE, compare_and_write }, { NVME_IO_WRITE_UNCORRECTABLE, mark_blocks },
+	{ NVME_IO_COMPARE, compare_and_write },
 };
 
 /* What is judged before the command itself. */
 static void nonsense(void)
 {
 	static const uint8_t no_commands[] = {
-		0x03, 0x0d, 0x0e, 0x11, 0x15, 0x20, 0x7f, 0x80, 0xff
+		0x04, 0x0d, 0x0e, 0x11, 0x15, 0x20, 0x7f, 0x80, 0xff
 	};
 	struct nvme_command command =
 		machine_rw(commands[choose(ARRAY_SIZE(commands))].opcode, 0, 1, model.data, 0);
@@ -662,18 +603,11 @@ static void check_everything(void)
 	check_bytes(machine_at(model.machine, model.data), model.memory, DATA_PAGES * 4096);
 }
 
-static int recall(struct nvme_marks_file *file, struct nvme_marks_slot ret[2])
-{
-	memcpy(ret, container_of(file, struct kept, file)->disk->data, NVME_MARKS_FILE_BYTES);
-	return 0;
-}
-
 static void attach(void)
 {
 	for (unsigned i = 0; i < DISKS; i++) {
 		const struct nvme_namespace_config config = { .nsid = i + 1,
-							      .block_size = 1u << shift_of(i),
-							      .marks = &model.kept[i].file };
+							      .block_size = 1u << shift_of(i) };
 
 		assert_int_equal(nvme_controller_attach(model.machine->ctrl, &config,
 							(struct block *)model.disks[i], NULL),
@@ -719,7 +653,6 @@ static void format(unsigned disk)
 		return;
 	}
 	memset(model.bytes[disk], 0, DISK_BYTES);
-	set_marked(disk, 0, DISK_BYTES / 512, false);
 	model.shifts[disk] = command.cdw10 & 1 ? 12 : 9;
 }
 
@@ -778,11 +711,6 @@ static void the_reference_is_always_right(void **state)
 		model.disks[i] = machine_disk_new(DISK_BYTES);
 		model.bytes[i] = calloc(1, DISK_BYTES);
 		model.shifts[i] = i ? 12 : 9;
-		model.kept[i].disk = machine_disk_new(NVME_MARKS_FILE_BYTES);
-		model.kept[i].file = (struct nvme_marks_file){
-			.block = (struct block *)model.kept[i].disk,
-			.recall = recall,
-		};
 	}
 	model.disks[0]->info.block_size = 1;
 	model.disks[1]->info.memory_alignment = 512;
@@ -804,7 +732,6 @@ static void the_reference_is_always_right(void **state)
 	machine_free(model.machine);
 	for (unsigned i = 0; i < DISKS; i++) {
 		machine_disk_free(model.disks[i]);
-		machine_disk_free(model.kept[i].disk);
 		free(model.bytes[i]);
 	}
 	free(model.memory);
