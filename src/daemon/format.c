@@ -32,13 +32,25 @@ static int sync_definitions(struct error **errp)
 	return 0;
 }
 
+/* An edit of the definition may have given it another place. What is in memory has no other name. */
+static bool is_it(const struct metadata_controller *controller, const struct metadata_disk *disk,
+		  unsigned index, const struct metadata_disk *formatted)
+{
+	if (disk->type != formatted->type)
+		return false;
+	if (disk->type == METADATA_DISK_MEMORY)
+		return controller->index == index && disk->nsid == formatted->nsid;
+	return metadata_same_source(disk, formatted);
+}
+
 /* Of a domain, or a disk, that is not there at the next start, the live metadata are all there is. */
 static int record(struct domain *domain, virDomainPtr dom, unsigned index,
 		  const struct metadata_disk *formatted, unsigned block_size, struct error **errp)
 {
 	_cleanup_metadata_ struct metadata *metadata = NULL;
-	struct metadata_disk *disk;
 	int persistent = virDomainIsPersistent(dom), r = 0;
+	bool changed = false;
+	size_t i, j;
 
 	if (persistent < 0)
 		return libvirt_error(errp, _("cannot change the definition"));
@@ -47,13 +59,21 @@ static int record(struct domain *domain, virDomainPtr dom, unsigned index,
 	metadata = definition_metadata(dom, errp);
 	if (!metadata)
 		return -EIO;
-	disk = metadata_disk(metadata, index, formatted->nsid);
-	if (!disk || disk->type != formatted->type || !metadata_same_source(disk, formatted))
-		return 0;
-	if (disk->logical_block_size != block_size) {
-		disk->logical_block_size = block_size;
-		r = definition_set_metadata(domain, dom, metadata, errp);
+	for (i = 0; i < metadata->controller_count; i++) {
+		const struct metadata_controller *controller = &metadata->controllers[i];
+
+		for (j = 0; j < controller->disk_count; j++) {
+			struct metadata_disk *disk = &controller->disks[j];
+
+			if (!is_it(controller, disk, index, formatted) ||
+			    disk->logical_block_size == block_size)
+				continue;
+			disk->logical_block_size = block_size;
+			changed = true;
+		}
 	}
+	if (changed)
+		r = definition_set_metadata(domain, dom, metadata, errp);
 	return r < 0 ? r : sync_definitions(errp);
 }
 
