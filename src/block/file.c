@@ -413,11 +413,14 @@ static bool file_start(struct block_request *request)
 	return false;
 }
 
+#define MAX_COPY (128 * KiB)
+
 /* A copy costs less than to have somebody else make it; and io_uring knows of no file in memory
- * that it would not wait, so that is a thread of the kernel's. A hole may be large. */
+ * that it would not wait, so that is a thread of the kernel's. A hole may be large, and with large
+ * pieces a guest could keep us from all else. */
 static bool is_only_a_copy(const struct block_request *request)
 {
-	return to_file(request->priv.block)->in_memory &&
+	return to_file(request->priv.block)->in_memory && request->bytes <= MAX_COPY &&
 	       (request->op == BLOCK_READ || request->op == BLOCK_WRITE);
 }
 
