@@ -158,6 +158,19 @@ int blob_split(const struct blob *whole, struct blob *parts, unsigned count, str
 	return 0;
 }
 
+int blob_pad(const struct blob *first, unsigned number, struct blob *part, struct error **errp)
+{
+	struct part_header header;
+
+	memcpy(&header, first->data, sizeof(header));
+	header.number = number;
+	header.size = 0;
+	header.crc = part_crc(&header, NULL);
+	if (blob_append(part, &header, sizeof(header)) < 0)
+		return error_set_errno(errp, ENOMEM, "state");
+	return 0;
+}
+
 int blob_check_part(const void *data, size_t size, unsigned number, struct error **errp)
 {
 	struct part_header header;
@@ -178,11 +191,12 @@ int blob_check_part(const void *data, size_t size, unsigned number, struct error
 	    header.crc != part_crc(&header, (const char *)data + sizeof(header)))
 		return error_set(errp, EINVAL, _("part %u of the NVMe disks' state is damaged"),
 				 number);
-	if (header.number != number || header.count > BLOB_PARTS || number >= header.count ||
+	if (header.number != number || header.count > BLOB_PARTS ||
+	    (number >= header.count && (!header.count || header.size)) ||
 	    header.whole_size > blob_capacity(header.count))
 		return error_set(errp, EINVAL,
 				 _("part %u of the NVMe disks' state is another one's"), number);
-	return header.count;
+	return number < header.count ? header.count : 0;
 }
 
 int blob_join(const struct blob *parts, unsigned count, struct blob *whole, struct error **errp)

@@ -43,10 +43,14 @@ size_t blob_capacity(unsigned parts);
  */
 int blob_split(const struct blob *whole, struct blob *parts, unsigned count, struct error **errp);
 
+/** blob_pad() - a part beyond those of a state, @first its first, for an Id that may be left out. 0 or
+ * -errno with a sentence */
+int blob_pad(const struct blob *first, unsigned number, struct blob *part, struct error **errp);
+
 /**
  * blob_check_part() - is this part number @number of a state that this version can read, and whole?
  *
- * Return: how many parts it has, or -EINVAL with a sentence.
+ * Return: how many parts it has; 0: this is none of them, but blob_pad()'s; or -EINVAL with a sentence.
  */
 int blob_check_part(const void *data, size_t size, unsigned number, struct error **errp);
 

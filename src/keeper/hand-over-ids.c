@@ -12,8 +12,10 @@
  * large the state is, and shorten the source's id-list. The destination's stays as it is: what
  * loads demands that all Ids are there, not that something comes for each.
  *
- * What counts is what the list was when QEMU read it, and QEMU answers before it does. A command
- * that is not answered by then has not been executed, and the bus offers what it offered before.
+ * What counts is what the list was when QEMU read it. It answers a command some time after it has
+ * executed it, and may read the list in between: until the answer is there the list is the one or the
+ * other. Then the longer one is offered, and the state has to be in the parts that are in both
+ * (collect(), hand-over-source.c).
  *
  * It is the state with all queues that there can be, what was written before message mode, which
  * does not grow any more, and what may be late, as it is seen then: more is refused.
@@ -33,6 +35,8 @@ static void on_set(void *opaque, struct json_object *result, const struct error 
 
 	if (!err)
 		vmstate_offer(setting->hand_over->keeper->vmstate, setting->count);
+	else
+		vmstate_try(setting->hand_over->keeper->vmstate, 0);
 	free(setting);
 }
 
@@ -47,6 +51,7 @@ static void set_id_list(struct hand_over *hand_over, unsigned count)
 	if (!setting)
 		abort(); /* QEMU's list and ours would not be the same */
 	*setting = (struct setting){ hand_over, count };
+	vmstate_try(hand_over->keeper->vmstate, count);
 	for (i = 0; i < count; i++)
 		length += snprintf(list + length, sizeof(list) - length, "%s" VMSTATE_ID,
 				   i ? "," : "", i);
@@ -67,7 +72,8 @@ static void set_ids(struct hand_over_job *job)
 {
 	const unsigned count = ids_for(job->bytes);
 
-	if (count != vmstate_offered(job->hand_over->keeper->vmstate))
+	if (count != vmstate_offered(job->hand_over->keeper->vmstate) &&
+	    !vmstate_tries(job->hand_over->keeper->vmstate))
 		set_id_list(job->hand_over, count);
 }
 

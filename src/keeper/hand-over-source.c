@@ -326,6 +326,7 @@ static void collect(struct hand_over_job *job)
 	struct keeper *keeper = job->hand_over->keeper;
 	struct json_object *list = json_object_new_array();
 	struct blob parts[BLOB_PARTS] = {};
+	const unsigned certain = vmstate_certain(keeper->vmstate);
 	const unsigned count = vmstate_listed(keeper->vmstate);
 	const struct device *device;
 	unsigned i;
@@ -339,9 +340,11 @@ static void collect(struct hand_over_job *job)
 	    (blob_begin(&whole, description) < 0 || blob_append(&whole, data.data, data.size) < 0))
 		r = error_set_errno(&job->err, ENOMEM, "state");
 	if (r == 0)
-		r = blob_split(&whole, parts, count, &job->err);
+		r = blob_split(&whole, parts, certain, &job->err);
+	for (i = certain; r == 0 && i < count; i++)
+		r = blob_pad(&parts[0], i, &parts[i], &job->err);
 	if (r == 0) {
-		log_info("the disks' state has %zu bytes, in %u of %u parts", whole.size, count,
+		log_info("the disks' state has %zu bytes, in %u of %u parts", whole.size, certain,
 			 BLOB_PARTS);
 		migration_set_parts(keeper->migration, parts, count);
 		return;
@@ -382,7 +385,7 @@ static void export_overlay(struct hand_over_job *job, const struct device *devic
 	arguments = hand_over_index(device);
 	json_add_u64(arguments, "stopped", migration_stopped(job->hand_over->keeper->migration));
 	json_add_u64(arguments, "limit",
-		     blob_capacity(vmstate_listed(job->hand_over->keeper->vmstate)));
+		     blob_capacity(vmstate_certain(job->hand_over->keeper->vmstate)));
 	hand_over_call_with(job->hand_over, "overlay-export", arguments, &fd, 1, on_overlay, part);
 }
 

@@ -54,7 +54,8 @@ struct vmstate {
 	sd_bus *bus;
 	sd_event_source *source;
 	sd_event_source *more;	  /* the bus may have read what it has not handled */
-	unsigned offered, listed; /* Ids: in the next list, in the last one */
+	unsigned offered, tried;  /* Ids: QEMU's, and what they may already be; 0: no other */
+	unsigned listed, certain; /* in the last list, and how many of these QEMU takes at least */
 	sd_bus_message *put_off[MAX_PUT_OFF];
 	unsigned put_off_count;
 	sd_event_source *put_off_timer;
@@ -114,7 +115,9 @@ static int bus_list_queued_owners(struct vmstate *vmstate, sd_bus_message *call,
 	if (!string_equal(name, VMSTATE_NAME)) {
 		r = sd_bus_message_append(reply, "s", name);
 	} else {
-		vmstate->listed = vmstate->offered;
+		vmstate->listed = MAX(vmstate->offered, vmstate->tried);
+		vmstate->certain =
+			vmstate->tried ? MIN(vmstate->offered, vmstate->tried) : vmstate->offered;
 		for (i = 1; r >= 0 && i <= vmstate->listed; i++) {
 			char owner[16];
 
@@ -547,7 +550,7 @@ static struct vmstate *make_vmstate(sd_event *event, const struct listener_optio
 	vmstate->event = event;
 	vmstate->ops = ops;
 	vmstate->opaque = opaque;
-	vmstate->offered = vmstate->listed = VMSTATE_ID_COUNT;
+	vmstate->offered = vmstate->listed = vmstate->certain = VMSTATE_ID_COUNT;
 	own.accepted = on_accepted;
 	own.opaque = vmstate;
 	vmstate->listener =
@@ -570,6 +573,22 @@ struct vmstate *vmstate_new(sd_event *event, const struct listener_options *opti
 void vmstate_offer(struct vmstate *vmstate, unsigned count)
 {
 	vmstate->offered = MIN(MAX(count, 1u), VMSTATE_ID_COUNT);
+	vmstate->tried = 0;
+}
+
+void vmstate_try(struct vmstate *vmstate, unsigned count)
+{
+	vmstate->tried = MIN(count, VMSTATE_ID_COUNT);
+}
+
+bool vmstate_tries(const struct vmstate *vmstate)
+{
+	return vmstate->tried;
+}
+
+unsigned vmstate_certain(const struct vmstate *vmstate)
+{
+	return vmstate->certain;
 }
 
 unsigned vmstate_offered(const struct vmstate *vmstate)

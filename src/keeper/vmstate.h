@@ -41,6 +41,13 @@ struct vmstate *vmstate_new(sd_event *event, const struct listener_options *opti
 void vmstate_offer(struct vmstate *vmstate, unsigned count);
 unsigned vmstate_offered(const struct vmstate *vmstate);
 
+/** vmstate_try() - QEMU's id-list has so many, or as many as before: until vmstate_offer(), or 0 when it
+ * is as before */
+void vmstate_try(struct vmstate *vmstate, unsigned count);
+bool vmstate_tries(const struct vmstate *vmstate);
+
+/** vmstate_certain() - how many of those that it was told of QEMU takes at least: the first */
+unsigned vmstate_certain(const struct vmstate *vmstate);
 /** vmstate_listed() - how many Ids QEMU was told of when it asked last */
 unsigned vmstate_listed(const struct vmstate *vmstate);
 

@@ -41,6 +41,7 @@ class Monitor:
         self.vectors = VECTORS
         self.ids = ['virtnvme-%02d' % number for number in range(16)]      # of the dbus-vmstate object
         self.fixed_ids = False              # they cannot be changed
+        self.late_ids = None                # that they are is not answered any more; False: nor are they
         self.qtest = threading.Event()      # it takes what it is told
         if qtest:
             self.qtest.set()
@@ -96,7 +97,10 @@ class Monitor:
             if self.fixed_ids:
                 self.say({'error': {'class': 'GenericError', 'desc': 'no'}, 'id': message['id']})
                 return
-            self.ids = message['arguments']['value'].split(',')
+            if self.late_ids is not False:
+                self.ids = message['arguments']['value'].split(',')
+            if self.late_ids is not None:
+                return
         elif name == 'object-add':
             threading.Thread(target=self._qtest, daemon=True).start()
         self.say({'return': value, 'id': message['id']})
@@ -388,6 +392,32 @@ def test_no_more_ids_than_the_state_takes(sides, queues, fixed, expected):
     source.announce()
     parts = source.save(announced=True)
     target = incoming(sides, controller=controller)
+    move(source, target)
+    target.load(parts)
+    target.goes_on()
+    assert target.driver.read(0, 512) == b'before..' * 64
+
+
+@pytest.mark.parametrize('executed', [True, False])
+def test_a_list_of_ids_that_is_answered_too_late(sides, executed):
+    """QEMU has executed the command, or has not, and reads its list before it answers. It skips what is not in the list, and takes
+    Ids in no order."""
+    source = sides(1).start().guest()
+    source.monitor.late_ids = executed
+    source.driver.write(0, b'before..' * 64)
+    source.announce()
+    source.counts_ids()
+    time.sleep(0.05)
+    source.monitor.event('STOP')
+    source.monitor.event('MIGRATION', status='device')
+    owners, = source.bus.call_sync('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus', 'ListQueuedOwners',
+                                   GLib.Variant('(s)', (VMSTATE,)), None, 0, 25000, None).unpack()
+    assert len(owners) == 16
+    for number in range(16):
+        source.call(number, 'GetAll', GLib.Variant('(s)', (VMSTATE,)))
+    assert (len(source.monitor.ids) < 16) == executed
+    parts = [bytes(source.call(number, 'Save')[0]) for number in range(len(source.monitor.ids))]
+    target = incoming(sides)
     move(source, target)
     target.load(parts)
     target.goes_on()

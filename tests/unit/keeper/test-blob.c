@@ -103,6 +103,14 @@ static void may_have_fewer_parts(void **state)
 		assert_int_equal(again.size, whole.size);
 		assert_memory_equal(again.data, whole.data, whole.size);
 		/* One that does not say so is not believed. */
+		if (count < BLOB_PARTS) {
+			struct blob pad = {};
+
+			assert_int_equal(blob_pad(&parts[0], count, &pad, NULL), 0);
+			assert_int_equal(blob_check_part(pad.data, pad.size, count, NULL), 0);
+			assert_int_equal(blob_check_part(pad.data, pad.size, 0, NULL), -EINVAL);
+			blob_free(&pad);
+		}
 		assert_int_equal(blob_check_part(parts[0].data, parts[0].size, count, NULL),
 				 -EINVAL);
 		free_parts(parts);
